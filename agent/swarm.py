@@ -1,0 +1,168 @@
+"""Any number of devices in one process: enrol, connect, one clock and one commit for all, stop in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import httpx
+
+from agent import enroll, identity, instruments
+from agent.boot import Boot
+from agent.device import Device
+from agent.identity import Broker, Identity
+from agent.journal import Journal
+from agent.link import Link, Wiring
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.1
+PROGRESS_SECONDS = 5.0
+STOP_SECONDS = 2.5
+PARALLEL_ENROLMENTS = 8
+PARALLEL_HANDSHAKES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A device to be: its maker's serial, and the claim it enrols with unless it has an identity already."""
+
+    hardware_id: str
+    device_type: str
+    claim: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What all devices of the process share. `broker` None: each uses the one named at its enrolment."""
+
+    server: str
+    ca_file: Path
+    state: Path
+    interval: float = 60.0
+    seed: int = 1
+    broker: Broker | None = None
+
+
+class Swarm:
+    """Devices that share a process."""
+
+    def __init__(self, settings: Settings, members: list[Member], journal: Journal) -> None:
+        """Raises ValueError for no members at all, or a device type nobody has modelled."""
+        if not members:
+            raise ValueError("a swarm has at least one device")
+        for member in members:
+            instruments.make(member.device_type, Random(0))  # noqa: S311 - only asks whether it exists
+        self._settings, self._members, self._journal = settings, members, journal
+        self._links: list[Link] = []
+        self._refused = 0
+        self._stop = asyncio.Event()
+        self._handshakes = asyncio.Semaphore(PARALLEL_HANDSHAKES)
+
+    async def run(self) -> bool:
+        """Live until `stop`, or until every enrolment was refused. Answers whether any device lived."""
+        # aiomqtt shakes hands in the default executor: it needs as many threads as the gate has places
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(PARALLEL_HANDSHAKES + 4, "blocking"))
+        clock, progress = asyncio.create_task(self._clock()), asyncio.create_task(self._progress())
+        async with enroll.client(self._settings.server, self._settings.ca_file, PARALLEL_ENROLMENTS) as http:
+            lives = [asyncio.create_task(self._life(member, http)) for member in self._members]
+            ends = [asyncio.create_task(asyncio.wait(lives)), asyncio.create_task(self._stop.wait()), clock]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            self._stop.set()
+            await self._farewell(lives)
+        clock.cancel()
+        progress.cancel()
+        failed, _ = await asyncio.gather(clock, progress, return_exceptions=True)
+        await self._journal.commit()  # what was settled during the farewell
+        if isinstance(failed, Exception):
+            raise failed
+        return bool(self._links)
+
+    def stop(self) -> None:
+        """Begin to stop: every device says goodbye."""
+        self._stop.set()
+
+    async def _farewell(self, lives: list[asyncio.Task[None]]) -> None:
+        for link in self._links:
+            link.stop()
+        _, late = await asyncio.wait(lives, timeout=STOP_SECONDS if self._links else 0)
+        for task in late:
+            task.cancel()
+        if late:
+            logger.info("%d devices had no time to say goodbye; their wills speak for them", len(late))
+            await asyncio.wait(late, timeout=STOP_SECONDS / 10)
+
+    async def _life(self, member: Member, http: httpx.AsyncClient) -> None:
+        try:
+            enrolled = await self._enrolled(member, http)
+            link = await self._link(member, enrolled)
+        except (enroll.EnrolmentError, identity.IdentityError, OSError, ValueError) as error:
+            self._refused += 1
+            logger.error("%s cannot begin: %s", member.hardware_id, error)
+        except Exception:  # one device's misfortune is not the others'
+            self._refused += 1
+            logger.exception("%s cannot begin", member.hardware_id)
+        else:
+            self._links.append(link)
+            await link.run()
+
+    async def _enrolled(self, member: Member, http: httpx.AsyncClient) -> Identity:
+        directory = self._settings.state / member.hardware_id
+        if (known := await asyncio.to_thread(identity.load, directory)) is not None:
+            return known
+        csr = await asyncio.to_thread(identity.request, directory, member.hardware_id)
+        application = enroll.Application(member.claim, member.device_type, member.hardware_id, csr)
+        answer = await enroll.enroll(http, application, Random())  # noqa: S311 - jitter
+        return await asyncio.to_thread(identity.store, directory, answer)
+
+    async def _link(self, member: Member, enrolled: Identity) -> Link:
+        settings, enrolment = self._settings, enrolled.enrolment
+        now = time.time()
+        counters = await self._journal.boot(enrolment.device_id, int(now * 1000))
+        seed = f"{settings.seed}/{member.hardware_id}"
+        rng = Random(seed)  # noqa: S311 - a simulation has to be repeatable
+        device = Device(
+            tenant=enrolment.tenant,
+            device_type=enrolment.device_type,
+            device_id=enrolment.device_id,
+            boot=Boot(counters.boot_ms, secrets.randbits(40)),
+            instrument=instruments.make(enrolment.device_type, rng),
+            seed=seed,
+            interval=settings.interval,
+            session=counters.session,
+            next_reading=now + rng.random() * settings.interval,
+            dropped=counters.dropped,
+        )
+        broker = settings.broker or enrolment.endpoints.mqtt
+        return Link(device, enrolled, Wiring(broker, settings.ca_file, self._journal, self._handshakes))
+
+    async def _clock(self) -> None:
+        """One clock and one commit for everybody."""
+        try:
+            while True:
+                links, now = list(self._links), time.time()
+                for link in () if self._stop.is_set() else links:
+                    link.tick(now)
+                dropped = await asyncio.shield(self._journal.commit())
+                for link in links:
+                    link.committed(dropped.get(link.device.device_id))
+                await asyncio.sleep(TICK_SECONDS)
+        except Exception:
+            logger.exception("the clock stopped")
+            raise
+
+    async def _progress(self) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            online = sum(link.device.online for link in self._links)
+            dropped = sum(link.device.dropped for link in self._links)
+            trouble = next((f", trouble for example {link.trouble}" for link in self._links if link.trouble), "")
+            text = "online %d/%d, outbox %d, dropped %d, refused %d%s"
+            depth = self._journal.outbox.depth()
+            logger.info(text, online, len(self._members), depth, dropped, self._refused, trouble)

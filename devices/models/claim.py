@@ -1,0 +1,62 @@
+"""Claims: bootstrap credentials with which a new device asks for its identity."""
+
+from datetime import datetime
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+
+from devices.models.device import DeviceType
+from devices.models.tenant import Site, Tenant, check_site
+from devices.tenancy import ScopedQuerySet
+
+
+class Claim(models.Model):
+    """Lets up to `max_devices` devices of one type join one tenant until it expires. Only the token's hash is kept."""
+
+    tenant_path = "tenant"
+    tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="claims")
+    device_type = models.ForeignKey(DeviceType, models.PROTECT, related_name="claims")
+    name = models.CharField(max_length=100)
+    site = models.ForeignKey(Site, models.PROTECT, null=True, blank=True, help_text="Where its devices will be.")
+    prefix = models.CharField(max_length=12, unique=True, help_text="First characters of the token, to find it by.")
+    token_hash = models.CharField(max_length=64, help_text="SHA-256, hex: the token itself has 256 random bits.")
+    hardware_ids = ArrayField(
+        models.CharField(max_length=100), blank=True, default=list, help_text="Only these serials; empty: any."
+    )
+    max_devices = models.PositiveIntegerField(default=1)
+    uses = models.PositiveIntegerField(default=0, editable=False)
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    objects = ScopedQuerySet["Claim"].as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(uses__lte=models.F("max_devices")), name="claim_within_limit"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    def clean(self) -> None:
+        """Its devices will be at a place of its tenant (the database insists, too)."""
+        check_site(self.site, self.tenant_id)
+
+    def refusal(self, hardware_id: str, device_type: str, now: datetime) -> tuple[str, str] | None:
+        """Why this claim does not admit that device now, as (error code, text); None when it does.
+
+        The device limit is not judged here: it is a conditional update, as two devices may come at once.
+        """
+        if self.revoked_at is not None:
+            return "claim_revoked", "This claim was revoked."
+        if now >= self.expires_at:
+            return "claim_expired", f"This claim expired on {self.expires_at:%Y-%m-%d %H:%M} UTC."
+        if device_type != self.device_type.slug:
+            return "claim_other_type", f"This claim is for devices of type {self.device_type.slug!r}."
+        if self.hardware_ids and hardware_id not in self.hardware_ids:
+            return "claim_other_hardware", f"Hardware id {hardware_id!r} is not on this claim's list."
+        return None

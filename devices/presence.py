@@ -1,0 +1,96 @@
+"""Presence: whose word counts about a device being online. The newest session, then its last will, then silence."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db import connection, transaction
+
+from devices import certificates, contract, evidence
+from devices.models import Device, Event, Presence
+from devices.registry import Known
+
+
+def birth(device: Known, status: contract.Status, now: datetime) -> bool:
+    """A device came online. Only a session newer than the last known counts, so a repeated birth changes nothing."""
+    changed = Presence.objects.filter(device_id=device.pk, session__lt=status.session).update(
+        online=True,
+        ended=Presence.Ended.NOT,
+        session=status.session,
+        boot_id=status.boot_id,
+        firmware_version=status.firmware_version,
+        agent=status.agent,
+        rssi_dbm=status.rssi_dbm,
+        changed_at=now,
+        last_seen_at=now,
+    )
+    certificates.prove(device.pk, device.device_id, status, now)
+    if changed:
+        _tell(device, "device.online", status)
+    return bool(changed)
+
+
+def will(device: Known, status: contract.Status, now: datetime) -> bool:
+    """A device said goodbye, or the broker said it for it. One older than the last birth is ignored."""
+    changed = (
+        Presence.objects.filter(device_id=device.pk, session__lte=status.session)
+        .exclude(session=status.session, ended=Presence.Ended.WILL)
+        .update(online=False, ended=Presence.Ended.WILL, session=status.session, changed_at=now)
+    )
+    if changed:
+        _tell(device, "device.offline", status)
+    return bool(changed)
+
+
+def _tell(device: Known, kind: str, status: contract.Status) -> None:
+    row = Device.objects.select_related("tenant").get(pk=device.pk)
+    detail = {"session": status.session, "boot_id": status.boot_id, "firmware_version": status.firmware_version}
+    evidence.record(kind, device=row, actor=device.device_id, detail=detail)
+
+
+_SEEN = """
+    UPDATE devices_presence AS p
+       SET last_seen_at = greatest(p.last_seen_at, %(now)s),
+           online = p.online OR p.ended = 'silence',
+           changed_at = CASE WHEN p.ended = 'silence' THEN %(now)s ELSE p.changed_at END,
+           ended = CASE WHEN p.ended = 'silence' THEN '' ELSE p.ended END
+      FROM (SELECT device_id FROM devices_presence WHERE device_id = ANY(%(devices)s)
+             ORDER BY device_id FOR UPDATE) AS locked
+     WHERE p.device_id = locked.device_id
+"""
+
+
+def seen(device_pks: Iterable[int], now: datetime) -> None:
+    """These devices were heard just now; one that was only silent is back. Rows are locked in order: no deadlock."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SEEN, {"devices": sorted(set(device_pks)), "now": now})
+
+
+_SILENCE = """
+    WITH silent AS (
+        SELECT p.device_id FROM devices_presence p
+          JOIN devices_device d ON d.id = p.device_id
+          JOIN devices_devicetype t ON t.id = d.device_type_id
+         WHERE p.online AND p.last_seen_at < %(now)s - make_interval(secs => t.silence_seconds)
+           AND t.silence_seconds < %(listened)s
+         ORDER BY p.device_id LIMIT %(limit)s FOR UPDATE OF p SKIP LOCKED)
+    UPDATE devices_presence p SET online = false, ended = 'silence', changed_at = %(now)s
+      FROM silent WHERE p.device_id = silent.device_id RETURNING p.device_id
+"""
+_SILENCE_BATCH = 5000
+
+
+@transaction.atomic
+def mark_silent(now: datetime, listened_seconds: float) -> list[str]:
+    """Mark online devices offline that were not heard for longer than their type allows. Returns their device ids.
+
+    `listened_seconds` is how long the portal has listened without a gap: a shorter silence is its own.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_SILENCE, {"now": now, "limit": _SILENCE_BATCH, "listened": listened_seconds})
+        pks = [row[0] for row in cursor.fetchall()]
+    silent = list(Device.objects.filter(pk__in=pks))
+    Event.objects.bulk_create(
+        Event(kind="device.silent", at=now, device=device, tenant_id=device.tenant_id, actor="portal")
+        for device in silent
+    )
+    return [device.device_id for device in silent]

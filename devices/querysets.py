@@ -1,0 +1,37 @@
+"""Adjectives of devices: rules about many rows."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from devices.tenancy import ScopedQuerySet
+
+if TYPE_CHECKING:
+    from devices.models import Certificate, Device  # noqa: F401 (named in quotes below)
+
+
+class DeviceQuerySet(ScopedQuerySet["Device"]):
+    """Devices, by adjective."""
+
+    def online(self) -> "DeviceQuerySet":
+        """Devices whose newest word is a birth, not a will or a silence."""
+        return self.filter(presence__online=True)
+
+    def in_service(self) -> "DeviceQuerySet":
+        """Devices that are expected to speak."""
+        return self.filter(state="active")
+
+    def running(self, version: str) -> "DeviceQuerySet":
+        """Devices that reported this firmware version at their last birth."""
+        return self.filter(presence__firmware_version=version)
+
+
+class CertificateQuerySet(ScopedQuerySet["Certificate"]):
+    """Certificates, by adjective."""
+
+    def trusted(self, now: datetime) -> "CertificateQuerySet":
+        """Certificates a door lets in at this moment."""
+        return self.filter(state__in=["pending", "active", "retiring"], not_before__lte=now, not_after__gt=now)
+
+    def revoked(self) -> "CertificateQuerySet":
+        """Certificates that belong on a CRL."""
+        return self.filter(revoked_at__isnull=False)

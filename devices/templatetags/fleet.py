@@ -1,0 +1,64 @@
+"""How values and moments are written, the same on every page; static/format.js writes them so in the browser."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from django import template
+from django.contrib.humanize.templatetags.humanize import naturaltime
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+NOTHING = "—"
+
+
+@register.filter
+def reading(value: Any, kind: str = "number") -> str:
+    """A metric's value with as many digits as help: 4.02, 231.4, 1,234; Yes and No."""
+    if value is None or value == "":
+        return NOTHING
+    if kind == "text":
+        return str(value)
+    if kind == "boolean":
+        return "Yes" if value else "No"
+    size = abs(value)
+    if kind == "integer" or size >= 1000 or value == 0:
+        return f"{value:,.0f}"
+    if size < 1:
+        return f"{value:.3g}"
+    return f"{value:.1f}" if size >= 100 else f"{value:.2f}"
+
+
+@register.filter
+def pretty(value: Any) -> str:
+    """JSON for people; escaped by the template like any text, as devices wrote parts of it."""
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+@register.filter
+def words(kind: str) -> str:
+    """A kind of event for people: `Certificate first seen`."""
+    return kind.replace(".", " ").replace("_", " ").capitalize()
+
+
+@register.simple_tag
+def ago(moment: datetime | None) -> SafeString | str:
+    """`12 seconds ago`; a script keeps it true."""
+    if not moment:
+        return NOTHING
+    return format_html(
+        '<time datetime="{}" title="{}" data-ago>{}</time>', moment.isoformat(), _utc(moment), naturaltime(moment)
+    )
+
+
+@register.simple_tag
+def at(moment: datetime | None) -> SafeString | str:
+    """Date and time in UTC; a script puts it into the viewer's zone."""
+    if not moment:
+        return NOTHING
+    return format_html('<time datetime="{}" data-at>{}</time>', moment.isoformat(), _utc(moment))
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,55 @@
+"""Which devices somebody is looking at right now, and how to reach those browsers. Only watched devices are pushed.
+
+Kept in Valkey with an expiry: a browser that vanished stops being served by itself. Losing it loses nothing but a
+moment of liveliness; the page falls back to asking.
+"""
+
+import time
+from typing import Any
+
+import redis
+import structlog
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.conf import settings
+
+log = structlog.get_logger(__name__)
+
+WATCH_SECONDS = 30
+"""A watch lasts this long; sockets renew it well before."""
+_KEY = "live:watched"
+
+
+def group(device_id: str) -> str:
+    """Channel-layer group of a device's watchers."""
+    return f"device.{device_id}"
+
+
+def push(device_id: str, change: dict[str, Any]) -> None:
+    """Tell a device's watchers at once, from a process that is not ingest. While Valkey is away nobody is told."""
+    layer = get_channel_layer()
+    try:
+        async_to_sync(layer.group_send)(group(device_id), {"type": "device.changed", "device": device_id, **change})
+    except (redis.RedisError, OSError) as error:
+        log.warning("push_failed", error=str(error))
+
+
+class Watched:
+    """The set of watched device ids."""
+
+    def __init__(self) -> None:
+        self._redis: Any = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1)
+
+    def add(self, device_ids: list[str]) -> None:
+        """Watch these for the next `WATCH_SECONDS`. Raises redis.RedisError while Valkey is away."""
+        if device_ids:
+            until = time.time() + WATCH_SECONDS
+            self._redis.zadd(_KEY, dict.fromkeys(device_ids, until))
+
+    def current(self) -> set[str]:
+        """Devices watched now. Raises redis.RedisError while Valkey is away."""
+        now = time.time()
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.zremrangebyscore(_KEY, 0, now)
+        pipeline.zrange(_KEY, 0, -1)
+        return {member.decode() for member in pipeline.execute()[1]}

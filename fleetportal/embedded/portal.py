@@ -1,0 +1,108 @@
+"""The portal's own processes: the environment they read, and what to run."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fleetportal.embedded import mosquitto
+from fleetportal.embedded.place import Place
+from fleetportal.embedded.ports import descriptor
+from fleetportal.embedded.program import Program
+
+ROOT = Path(__file__).resolve().parents[2]
+PORTS = {"http": 8000, "device_https": 8443, "device_mqtt": 8883, "mqtt": 11883, "postgres": 25432, "valkey": 16379}
+HOST = "127.0.0.1"
+
+
+def environment(
+    place: Place, secrets: Mapping[str, str], ports: Mapping[str, int], servers: Mapping[str, str], workers: int
+) -> dict[str, str]:
+    """Everything Django's settings read. `servers` holds DATABASE_URL, REDIS_URL and MQTT_URL."""
+    http = ports["http"]
+    broker_host = urlsplit(os.environ.get("MQTT_URL", "")).hostname
+    return {
+        **servers,
+        "ENV_FILE": str(place.var / "embedded.env"),
+        "SECRET_KEY": secrets["secret_key"],
+        "DEBUG": "false",
+        "ALLOWED_HOSTS": "127.0.0.1,localhost,[::1]",
+        "CSRF_TRUSTED_ORIGINS": f"http://127.0.0.1:{http},http://localhost:{http}",
+        "SECURE_COOKIES": "false",
+        "MQTT_INGEST_GROUP": secrets["mqtt_ingest_group"],
+        "MQTT_SLOTS": str(max(2, workers)),
+        "DEVICE_MQTT_HOST": os.environ.get("DEVICE_MQTT_HOST", broker_host or HOST),
+        "DEVICE_MQTT_PORT": os.environ.get("DEVICE_MQTT_PORT", "8883" if broker_host else str(ports["device_mqtt"])),
+        "DEVICE_HTTPS_URL": f"https://{HOST}:{ports['device_https']}",
+        "CA_DIRECTORY": str(place.own_folder("ca")),
+        "CA_KEY_PASSPHRASE": secrets["ca_key_passphrase"],
+        "BROKER_DIRECTORY": str(mosquitto.broker_folder(place)),
+        "DEMO_PASSWORD": secrets["demo_password"],
+        "PROMETHEUS_MULTIPROC_DIR": str(place.own_folder("metrics")),
+    }
+
+
+class Portal:
+    """Makes programs that run with the portal's environment."""
+
+    def __init__(self, place: Place, env: Mapping[str, str], ports: Mapping[str, int]) -> None:
+        self._place = place
+        self._env = {**os.environ, **env, "PYTHONUNBUFFERED": "1"}
+        self._ports = ports
+        self.http_url = f"http://{HOST}:{ports['http']}"
+        self._broker = Path(env["BROKER_DIRECTORY"])
+
+    def prepare(self, demo: Path) -> Program:
+        """Migrations, authorities, broker files, demo data; writes what it made to `demo`."""
+        return self._python("prepare", "manage.py", "prepare_demo", "--output", str(demo))
+
+    def web(self) -> Program:
+        """Pages, API and WebSockets for people."""
+        return self._uvicorn("web", "fleetportal.asgi", "http", "--ws", "websockets-sansio")
+
+    def device_https(self) -> Program:
+        """The HTTPS door of devices, which asks for a certificate but leaves it to the views to insist."""
+        return self._uvicorn(
+            "device-https",
+            "fleetportal.device_asgi",
+            "device_https",
+            f"--ssl-certfile={self._broker}/server.pem",
+            f"--ssl-keyfile={self._broker}/server.key",
+            f"--ssl-ca-certs={self._broker}/device_https_ca.pem",
+            "--ssl-cert-reqs=1",
+        )
+
+    def mqtt_worker(self, number: int) -> Program:
+        """A worker with the MQTT pump. Solo: forked children would hold the pump's sockets and outlive it."""
+        name = f"mqtt{number}"
+        return self._celery(name, "worker", "--mqtt", "--pool=solo", "-Qmqtt", f"-n{name}@%h")
+
+    def rollout_worker(self) -> Program:
+        """The worker of all tasks."""
+        return self._celery("rollout", "worker", "-Qdefault,rollout", "-c1", "-nrollout@%h")
+
+    def beat(self) -> Program:
+        """The clock."""
+        return self._celery("beat", "beat")
+
+    def swarm(self, count: int, run_file: Path) -> Program:
+        """`count` simulated devices. They get none of the portal's secrets."""
+        state = str(self._place.own_folder("swarm"))
+        arguments = ["-m", "agent", "swarm", f"--run-file={run_file}", f"--count={count}", f"--state={state}"]
+        env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        return Program("swarm", [sys.executable, *arguments], env, ROOT)
+
+    def _uvicorn(self, name: str, module: str, port: str, *options: str) -> Program:
+        listening = descriptor(self._ports[port])
+        # A browser holds its WebSocket open for ever; a stop does not wait for it.
+        stop = "--timeout-graceful-shutdown=2"
+        program = self._python(name, "-m", "uvicorn", f"{module}:application", f"--fd={listening}", stop, *options)
+        return replace(program, descriptors=[listening])
+
+    def _celery(self, name: str, *options: str) -> Program:
+        return self._python(name, "-m", "celery", "-A", "fleetportal", *options)
+
+    def _python(self, name: str, *arguments: str) -> Program:
+        return Program(name, [sys.executable, *arguments], self._env, ROOT)

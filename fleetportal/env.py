@@ -1,0 +1,96 @@
+"""The environment, read once and typed: every setting is declared here by reading it, and `docs/settings.md` lists it.
+
+A value comes from the variable NAME, or from the file named by NAME_FILE (a mounted secret). `manage.py` beside a
+running demo finds the demo's values in `var/embedded.env`, unless the variable is set.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting, as docs/settings.md tells of it."""
+
+    name: str
+    kind: str
+    default: Any
+    """`environ.Env.NOTSET` where the setting is required."""
+    help: str
+
+
+NAMES: dict[str, Setting] = {}
+"""Every setting read so far, by name."""
+
+_SECRET_LENGTH = 22
+_environ = environ.Env()
+
+
+def load_embedded() -> None:
+    """Take the values of the one-command run on this checkout, where it has written them."""
+    path = Path(os.environ.get("ENV_FILE", BASE_DIR / "var" / "embedded.env"))
+    if path.is_file() and os.access(path, os.R_OK):
+        environ.Env.read_env(str(path))
+
+
+def _read(name: str, cast: Any, default: Any, help_text: str) -> Any:
+    NAMES[name] = Setting(name, cast.__name__, default, help_text)
+    file = os.environ.get(f"{name}_FILE")
+    if file and name not in os.environ:
+        try:
+            os.environ[name] = Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ImproperlyConfigured(f"{name}_FILE={file}: {error.strerror}") from error
+    try:
+        return _environ.get_value(name, cast=cast, default=default)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} is not a valid {cast.__name__}") from error
+
+
+def text(name: str, help_text: str, default: Any = environ.Env.NOTSET) -> str:
+    """A string. Without a default the setting is required: `ImproperlyConfigured` names it when missing."""
+    return str(_read(name, str, default, help_text))
+
+
+def secret(name: str, help_text: str) -> str:
+    """A string that must not be guessed: required, at least 128 bits as Base64 writes them."""
+    value = text(name, help_text)
+    if len(value) < _SECRET_LENGTH:
+        raise ImproperlyConfigured(f"{name} is too short to be a secret: {_SECRET_LENGTH} characters or more")
+    return value
+
+
+def number(name: str, help_text: str, default: int) -> int:
+    """A whole number."""
+    return int(_read(name, int, default, help_text))
+
+
+def flag(name: str, help_text: str, default: bool) -> bool:
+    """True or false."""
+    return bool(_read(name, bool, default, help_text))
+
+
+def words(name: str, help_text: str, default: list[str]) -> list[str]:
+    """A comma-separated list."""
+    return list(_read(name, list, default, help_text))
+
+
+def path(name: str, help_text: str, default: Path) -> Path:
+    """A folder or file."""
+    return Path(_read(name, str, str(default), help_text))
+
+
+def database(name: str, help_text: str) -> dict[str, Any]:
+    """A Django database from `postgres://user:password@host:port/name`. Refuses anything but PostgreSQL."""
+    url = text(name, help_text)
+    config: dict[str, Any] = dict(environ.Env.db_url_config(url))
+    if not str(config.get("ENGINE", "")).endswith("postgresql"):
+        raise ImproperlyConfigured(f"{name} must be a postgres:// URL")
+    return config

@@ -1,0 +1,82 @@
+"""The MQTT timetable: which session listens to what, and which room takes it."""
+
+import time
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+import devices.ingest
+import telemetry.ingest
+from devices import contract
+from devices.models import Presence
+from devices.registry import Incoming, Refused
+from fleetportal.observability import BATCH, MESSAGES
+from fleetportal.settlements import Settlements
+from fleetportal.slots import CONTROL
+from telemetry import deadletters
+from telemetry.live import Live, reading
+
+
+def filters(slot: int) -> list[str]:
+    """What the session of a slot subscribes to."""
+    return contract.control_filters() if slot == CONTROL else contract.telemetry_filters(settings.MQTT_INGEST_GROUP)
+
+
+class Rooms:
+    """Hands batches to the rooms, and what came of them to the devices and the browsers."""
+
+    def __init__(self) -> None:
+        self.live = Live()
+        self.settlements = Settlements()
+
+    def start(self) -> None:
+        """Start telling."""
+        self.live.start()
+        self.settlements.start()
+
+    def stop(self) -> None:
+        """Tell what waits and end."""
+        self.settlements.stop()
+        self.live.stop()
+
+    @property
+    def healthy(self) -> bool:
+        """Are the threads that tell devices and browsers alive?"""
+        return self.live.healthy and self.settlements.healthy
+
+    def take(self, slot: int, messages: list[Incoming]) -> None:
+        """Hand a batch to the room of its slot; returns after the commit. Raises django.db.Error."""
+        (self._take_control if slot == CONTROL else self._take_telemetry)(messages)
+
+    def refuse(self, message: Incoming, error: Exception) -> None:
+        """Keep a message that no room could take as a dead letter. Raises django.db.Error.
+
+        The device is not told: the fault is ours, so its copy stays in its outbox until it is mended.
+        """
+        refused = Refused(message, "unstorable", f"{type(error).__name__}: {error}")
+        with transaction.atomic():
+            deadletters.keep([refused], timezone.now())
+
+    def _take_telemetry(self, messages: list[Incoming]) -> None:
+        with BATCH.labels("telemetry").time():
+            outcome = telemetry.ingest.store_batch(messages)
+        _count("telemetry", len(outcome.refused), outcome.stored, outcome.duplicates)
+        self.settlements.add(outcome.settled)
+        for device_id, row in outcome.newest.items():
+            self.live.offer(device_id, reading(row))
+
+    def _take_control(self, messages: list[Incoming]) -> None:
+        with BATCH.labels("devices").time(), transaction.atomic():
+            refused, changed = devices.ingest.store_batch(messages)
+            deadletters.keep(refused, timezone.now())
+        _count("devices", len(refused), len(messages) - len(refused), 0)
+        watched = Presence.objects.filter(device__device_id__in=changed).values_list("device__device_id", "online")
+        for device_id, online in watched if changed else ():
+            self.live.offer(device_id, {"presence": {"online": online, "at": int(time.time() * 1000)}})
+
+
+def _count(room: str, refused: int, stored: int, duplicates: int) -> None:
+    for verdict, count in (("refused", refused), ("stored", stored), ("duplicate", duplicates)):
+        if count:
+            MESSAGES.labels(room, verdict).inc(count)

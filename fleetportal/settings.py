@@ -1,0 +1,215 @@
+"""All settings of all processes. Values come from the environment (env.py); docs/settings.md explains each."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from csp.constants import NONE, SELF
+
+from fleetportal import env, observability
+
+BASE_DIR = env.BASE_DIR
+env.load_embedded()
+
+# --- the basics -----------------------------------------------------------------------------------------------------
+SECRET_KEY = env.text("SECRET_KEY", "Signs sessions and links; long and random.")
+DEBUG = env.flag("DEBUG", "Django's debug pages. Never in production.", False)
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "Host names the portal answers to.", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", "Origins (scheme://host) forms may come from.", [])
+SECURE_COOKIES = env.flag("SECURE_COOKIES", "Cookies over HTTPS only. False only on a laptop.", True)
+BEHIND_PROXY = env.flag("BEHIND_PROXY", "Trust X-Forwarded-Proto of the proxy in front.", False)
+
+INSTALLED_APPS = [
+    "fleetportal.apps.FleetportalConfig",
+    "fleetportal.apps.FleetportalAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django.contrib.postgres",
+    "channels",
+    "rest_framework",
+    "django_celery_beat",
+    "django_structlog",
+    "csp",
+    "devices.apps.DevicesConfig",
+    "telemetry.apps.TelemetryConfig",
+]
+MIDDLEWARE = [
+    "django_structlog.middlewares.RequestMiddleware",
+    "fleetportal.observability.MetricsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+]
+ROOT_URLCONF = "fleetportal.urls"
+ASGI_APPLICATION = "fleetportal.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# --- what is kept where ---------------------------------------------------------------------------------------------
+DATABASES = {"default": env.database("DATABASE_URL", "PostgreSQL: postgres://user:password@host:port/name.")}
+DATABASES["default"]["CONN_MAX_AGE"] = 60
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+# A server that vanished without a word must be noticed: a worker would otherwise wait for minutes.
+DATABASES["default"].setdefault("OPTIONS", {}).update(
+    {
+        "connect_timeout": 5,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 25_000,  # keepalives say nothing while sent data waits for its acknowledgement
+    }
+)
+REDIS_URL = env.text("REDIS_URL", "Valkey or Redis: redis://:password@host:port/0.")
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {"socket_timeout": 2, "socket_connect_timeout": 2},
+    }
+}
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        # Publications know no database numbers: two installations on one server must not hear each other.
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": f"live{urlsplit(REDIS_URL).path}"},
+    }
+}
+STATIC_URL = "/static/"
+STATIC_ROOT = env.path("STATIC_ROOT", "Where collectstatic puts files.", BASE_DIR / "staticfiles")
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = not STATIC_ROOT.is_dir()
+
+# --- devices and their broker ---------------------------------------------------------------------------------------
+MQTT_URL = env.text("MQTT_URL", "The portal's own door to the broker: mqtt://user:password@host:port.")
+MQTT_INGEST_GROUP = env.secret("MQTT_INGEST_GROUP", "Secret name of the shared subscription, 22 characters or more.")
+MQTT_SLOTS = env.number("MQTT_SLOTS", "Ingest sessions shared by all MQTT workers; at least one a worker.", 2)
+DEVICE_MQTT_HOST = env.text("DEVICE_MQTT_HOST", "Broker host name told to devices.", "localhost")
+DEVICE_MQTT_PORT = env.number("DEVICE_MQTT_PORT", "Broker port told to devices (mutual TLS).", 8883)
+DEVICE_HTTPS_URL = env.text("DEVICE_HTTPS_URL", "Base URL of the HTTPS door told to devices.", "https://localhost:8443")
+CA_DIRECTORY = env.path("CA_DIRECTORY", "Folder of the encrypted CA keys.", BASE_DIR / "var" / "ca")
+CA_KEY_PASSPHRASE = env.text("CA_KEY_PASSPHRASE", "Decrypts the CA keys; a secret.")
+BROKER_DIRECTORY = env.path(
+    "BROKER_DIRECTORY",
+    "Folder shared with the broker: trust, server certificate, CRL, ACL.",
+    BASE_DIR / "var" / "broker",
+)
+
+# --- readings -------------------------------------------------------------------------------------------------------
+HOT_DAYS = env.number("HOT_DAYS", "Readings older than this are refused (days).", 400)
+DEAD_LETTER_DAYS = env.number("DEAD_LETTER_DAYS", "Dead letters are kept this long (days).", 30)
+PARTITION_DAYS_AHEAD = env.number("PARTITION_DAYS_AHEAD", "Daily partitions made ahead (days).", 7)
+
+# --- work in the background -----------------------------------------------------------------------------------------
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ACKS_LATE = True  # every task is idempotent; a killed worker's task runs again
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 10, "socket_connect_timeout": 5, "visibility_timeout": 300}
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5
+
+
+def _every(seconds: float, task: str) -> dict[str, Any]:
+    # A run that nobody did in time is not made up for: after a day without workers there is no pile of them.
+    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+
+
+CELERY_BEAT_SCHEDULE = {
+    "heartbeat": _every(10.0, "fleetportal.tasks.beat_heartbeat"),
+    "presence": _every(30.0, "devices.tasks.mark_silent_devices"),
+    "broker-files": _every(3600.0, "devices.tasks.refresh_broker_files"),
+    "partitions": _every(3600.0, "telemetry.tasks.make_partitions"),
+    "dead-letters": _every(3600.0, "telemetry.tasks.purge_dead_letters"),
+}
+
+# --- people ---------------------------------------------------------------------------------------------------------
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "overview"
+LOGOUT_REDIRECT_URL = "sign-in"
+SIGN_IN_ATTEMPTS = env.number("SIGN_IN_ATTEMPTS", "Failed sign-ins per name and address in 5 minutes.", 10)
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+FORMAT_MODULE_PATH = ["fleetportal.formats"]
+
+# --- hardening ------------------------------------------------------------------------------------------------------
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = SECURE_COOKIES
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$", r"^metrics$"]
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE_COOKIES else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_COOKIES
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "data:"],  # Django admin's own stylesheet embeds two icons
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "devices.problems.handle",
+    "NUM_PROXIES": 1 if BEHIND_PROXY else 0,
+    "DEFAULT_THROTTLE_RATES": {"provision": "600/min"},
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+
+# --- seeing inside --------------------------------------------------------------------------------------------------
+LOG_LEVEL = env.text("LOG_LEVEL", "Least level that is logged.", "INFO")
+METRICS_TOKEN = env.text("METRICS_TOKEN", "Bearer token that /metrics asks for; empty: open.", "")
+METRICS_PORT = env.number("METRICS_PORT", "Port on which a Celery worker serves its own metrics; 0: none.", 0)
+PROMETHEUS_MULTIPROC_DIR = env.text(
+    "PROMETHEUS_MULTIPROC_DIR", "Folder in which processes of one machine share their metrics.", ""
+)
+DEMO_PASSWORD = env.text("DEMO_PASSWORD", "Password of the demo's people; only prepare_demo reads it.", "")
+LOGGING = observability.logging_config(LOG_LEVEL)
+observability.configure()
+DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = BEHIND_PROXY  # a stranger must not choose what joins our evidence
+LOCALE_PATHS: list[Path] = []

@@ -1,0 +1,106 @@
+"""Live push: only to those who watch, at most four times a second for each device, never in ingest's way."""
+
+import asyncio
+import json
+import threading
+import time
+from datetime import datetime
+from typing import Any
+
+import redis
+import structlog
+from channels.layers import get_channel_layer
+
+from devices.watching import Watched, group
+from telemetry.models import Latest
+from telemetry.store import Row
+
+PUSH_SECONDS = 0.25
+_LOOK_SECONDS = 0.25
+NOTICE_SECONDS = 0.75
+"""A new watch is noticed within this time: one look, one push that may be under way, and some air."""
+
+log = structlog.get_logger(__name__)
+
+
+class Live:
+    """Hands the newest state of watched devices to their browsers, from a thread of its own.
+
+    `offer` only replaces what waits for a device, so a slow Valkey or a flood costs liveliness, not memory or ingest.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = False
+        self._watched: set[str] = set()
+        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+
+    def start(self) -> None:
+        """Start pushing."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Push what waits and end."""
+        self._stop = True
+        self._wake.set()
+        self._thread.join(timeout=5)
+
+    @property
+    def healthy(self) -> bool:
+        """Is the thread alive?"""
+        return self._thread.is_alive()
+
+    def offer(self, device_id: str, change: dict[str, Any]) -> None:
+        """A device's state changed; newer parts replace older ones that still wait."""
+        if device_id not in self._watched:
+            return
+        with self._lock:
+            self._waiting.setdefault(device_id, {}).update(change)
+        self._wake.set()
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:  # one loop for good: the channel layer keeps a connection for each
+            watched, looked = Watched(), 0.0
+            while not self._stop:
+                if time.monotonic() - looked >= _LOOK_SECONDS:
+                    looked = time.monotonic()
+                    try:
+                        self._watched = watched.current()
+                    except redis.RedisError as error:
+                        log.warning("watched_unknown", error=str(error))
+                if self._wake.wait(timeout=_LOOK_SECONDS):
+                    self._wake.clear()
+                    self._push(runner)
+                    time.sleep(PUSH_SECONDS)  # the pace itself: what comes meanwhile is merged
+
+    def _push(self, runner: asyncio.Runner) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        layer = get_channel_layer()
+        for device_id, change in waiting.items():
+            message = {"type": "device.changed", "device": device_id, **change}
+            try:
+                runner.run(layer.group_send(group(device_id), message))
+            except (redis.RedisError, OSError) as error:
+                log.warning("live_push_failed", error=str(error))
+                return
+            except Exception:
+                # One device's state that cannot be sent must not end the others' liveliness.
+                log.exception("live_push_impossible", device=device_id)
+
+
+def reading(row: Row) -> dict[str, Any]:
+    """A reading just stored, as browsers get it."""
+    return _shape(row.ts, row.schema_pk, row.metrics, json.loads(row.extra or "{}"))
+
+
+def newest(latest: Latest) -> dict[str, Any]:
+    """The newest reading of a device, as browsers get it."""
+    return _shape(latest.ts, latest.schema_id, latest.metrics, latest.extra or {})
+
+
+def _shape(ts: datetime, schema: int, metrics: list[float | None], extra: dict[str, Any]) -> dict[str, Any]:
+    """Numbers in schema order, time in epoch ms."""
+    return {"reading": {"ts": round(ts.timestamp() * 1000), "schema": schema, "metrics": metrics, "extra": extra}}

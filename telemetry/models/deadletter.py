@@ -1,0 +1,34 @@
+"""Messages that were refused, with the reason."""
+
+from django.db import models
+
+from devices.models import Device
+from devices.tenancy import ScopedQuerySet
+
+
+class DeadLetter(models.Model):
+    """A refused message. The same bytes refused again for the same reason count up.
+
+    How many a device can add is bounded, and they are purged with age (deadletters.py).
+    """
+
+    tenant_path = "device__tenant"
+    digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of topic, payload and reason.")
+    topic = models.CharField(max_length=500)
+    payload = models.BinaryField(help_text="As received; cut where it was larger than a message may be.")
+    size = models.PositiveIntegerField(help_text="Bytes received.")
+    reason = models.CharField(max_length=50, db_index=True)
+    detail = models.CharField(max_length=500)
+    path = models.CharField(max_length=200, default="$", help_text="JSONPath to the mistake.")
+    device = models.ForeignKey(Device, models.PROTECT, null=True, related_name="dead_letters")
+    count = models.PositiveBigIntegerField(default=1)
+    first_received_at = models.DateTimeField()
+    received_at = models.DateTimeField(db_index=True)
+    objects = ScopedQuerySet["DeadLetter"].as_manager()
+
+    class Meta:
+        ordering = ["-received_at"]
+        indexes = [models.Index(fields=["device", "-received_at"], name="deadletter_of_device")]
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.topic}"

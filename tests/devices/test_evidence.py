@@ -1,0 +1,102 @@
+import threading
+
+import pytest
+import structlog
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+
+from devices import evidence
+from devices.models import Event, Finding
+from tests.factories import DeviceFactory, StaffFactory, TenantFactory
+from tests.fleetportal.workers import workers
+
+
+@pytest.mark.django_db
+class TestEvents:
+    def test_an_event_tells_who_what_and_about_whom(self):
+        device, staff = DeviceFactory(), StaffFactory()
+        row = evidence.record("device.tested", device=device, user=staff, reason="to see", detail={"a": 1})
+        row = Event.objects.get(pk=row.pk)
+        assert (row.tenant, row.device, row.user, row.actor) == (device.tenant, device, staff, staff.username)
+        assert (row.reason, row.detail) == ("to see", {"a": 1})
+        assert abs((row.recorded_at - timezone.now()).total_seconds()) < 60
+
+    def test_the_portal_itself_is_an_actor_without_a_user(self):
+        row = evidence.record("started", tenant=TenantFactory())
+        assert (row.actor, row.user, row.device) == ("portal", None, None)
+
+    def test_it_carries_the_correlation_id_of_the_request(self):
+        with structlog.contextvars.bound_contextvars(request_id="r-1"):
+            assert evidence.record("asked").correlation_id == "r-1"
+        assert evidence.record("asked").correlation_id == ""
+
+    def test_what_is_too_long_is_cut_rather_than_lost(self):
+        row = evidence.record("k", actor="a" * 150, reason="r" * 600)
+        row.refresh_from_db()
+        assert (len(row.actor), len(row.reason)) == (100, 500)
+
+    @pytest.mark.parametrize(
+        "sql",
+        ["UPDATE devices_event SET kind = 'other'", "DELETE FROM devices_event", "UPDATE devices_event SET id = id"],
+    )
+    def test_the_database_refuses_to_change_or_delete_one_whoever_asks(self, sql):
+        evidence.record("kept")
+        with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(sql)
+        assert Event.objects.filter(kind="kept").count() == 1
+
+    def test_it_goes_with_the_transaction_of_what_it_tells(self):
+        with transaction.atomic():
+            evidence.record("never happened")
+            transaction.set_rollback(True)
+        assert not Event.objects.filter(kind="never happened").exists()
+
+
+@pytest.mark.django_db
+class TestFindings:
+    def test_the_same_thing_seen_again_counts_up(self):
+        device = DeviceFactory()
+        evidence.find("flood", "first", device_pk=device.pk)
+        evidence.find("flood", "second", device_pk=device.pk, count=5)
+        assert Finding.objects.values_list("detail", "count").get() == ("second", 6)
+
+    def test_another_kind_device_or_subject_is_another_finding(self):
+        one, other = DeviceFactory(), DeviceFactory()
+        for kind, pk, subject in [
+            ("a", one.pk, ""),
+            ("b", one.pk, ""),
+            ("a", other.pk, ""),
+            ("a", None, "x"),
+            ("a", None, "y"),
+        ]:
+            evidence.find(kind, "d", device_pk=pk, subject=subject)
+            evidence.find(kind, "d", device_pk=pk, subject=subject)
+        assert list(Finding.objects.values_list("count", flat=True)) == [2] * 5
+
+    def test_after_it_was_resolved_a_new_one_opens(self):
+        evidence.find("a", "d")
+        Finding.objects.update(resolved_at=timezone.now())
+        evidence.find("a", "d")
+        assert sorted((row.resolved_at is None, row.count) for row in Finding.objects.all()) == [(False, 1), (True, 1)]
+
+    def test_long_texts_are_cut(self):
+        evidence.find("a", "d" * 600, subject="s" * 300)
+        row = Finding.objects.get()
+        assert (len(row.detail), len(row.subject)) == (500, 200)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_findings_raised_at_once_are_counted_each():
+    together = threading.Barrier(4)
+    device = DeviceFactory()
+
+    def raise_some():
+        connection.ensure_connection()
+        together.wait(10)
+        for _ in range(25):
+            evidence.find("flood", "x", device_pk=device.pk)
+
+    with workers(4) as team:
+        for each in [worker.begin(raise_some) for worker in team]:
+            each.result(30)
+    assert Finding.objects.get().count == 100

@@ -1,0 +1,107 @@
+"""A revocation that does not cut the live session is none: from the click to the cut, and never back in."""
+
+import ssl
+import statistics
+import threading
+import time
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.chromium import sign_in
+from tests.fleet import eventually
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(300)]
+CUT_SECONDS = 5.0
+ROUNDS = 3
+
+
+@pytest.fixture
+def staff(fleet, browser):
+    context = browser.new_context()
+    user = fleet.user("security")
+    yield sign_in(context, fleet.run["http_url"], user["username"], user["password"], "/admin/")
+    context.close()
+
+
+def act(page, url, path, action, reason="found in a skip"):
+    """Choose the one row of a list, an action, and say why. Returns the moment of the click that decides."""
+    page.goto(url + path)
+    page.locator("input.action-select").check()
+    page.select_option("select[name=action]", action)
+    page.get_by_role("button", name="Go").click()
+    page.fill("input[name=reason]", reason)
+    page.locator("input[type=submit].default").click(no_wait_after=True)
+    return time.monotonic()
+
+
+def spoken(device, value):
+    """Publish a reading; its id, or nothing while the device is being cut off."""
+    try:
+        return device.reading(temperature_c=value)
+    except RuntimeError:
+        return None
+
+
+def may_connect(fleet, device):
+    """Does the broker let this certificate in?"""
+    answered = threading.Event()
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=device.device_id)
+    client.tls_set(fleet.run["ca_file"], str(device.identity.credentials))
+    client.on_connect = lambda *_: answered.set()
+    try:
+        client.connect(fleet.run["mqtt_host"], fleet.run["mqtt_port"])
+        client.loop_start()
+        return answered.wait(2)
+    except (ssl.SSLError, OSError):
+        return False
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def test_from_the_click_to_the_cut_and_never_back_in_while_others_live_on(fleet, device, staff, tmp_path):
+    taken = []
+    for number in range(ROUNDS):
+        victim = fleet.device(tmp_path / f"victim-{number}")
+        eventually(victim.client.is_connected, what="connected")
+        gone = threading.Event()
+        victim.client.on_disconnect = lambda *_, gone=gone: gone.set()
+        path = f"/admin/devices/certificate/?q={victim.identity.serial}"
+        clicked = act(staff, fleet.run["http_url"], path, "revoke")
+        assert gone.wait(10)
+        taken.append(time.monotonic() - clicked)
+        eventually(lambda victim=victim: not may_connect(fleet, victim), seconds=5, what="kept out")
+        victim.close()
+        assert not may_connect(fleet, victim)
+    print("click to cut, s:", [round(each, 2) for each in taken])
+    assert statistics.median(taken) <= CUT_SECONDS
+    assert device.client.is_connected()
+    assert device.reading(temperature_c=7.0)
+    reasons = fleet.sql("SELECT DISTINCT reason FROM devices_event WHERE kind = 'certificate.revoked'")
+    assert ("found in a skip",) in reasons
+
+
+def test_a_quarantined_device_may_only_say_that_it_is_there(fleet, device, browser):
+    context = browser.new_context()
+    user = fleet.user("operator")
+    page = sign_in(context, fleet.run["http_url"], user["username"], user["password"], "/admin/")
+    path = f"/admin/devices/device/?q={device.device_id}"
+    act(page, fleet.run["http_url"], path, "quarantine")
+    eventually(lambda: device.device_id in (fleet.var / "broker" / "acl").read_text(), what="its ACL")
+    refused = eventually(lambda: spoken(device, 8.0), what="back, but restricted")
+    act(page, fleet.run["http_url"], path, "release")
+    eventually(lambda: device.device_id not in (fleet.var / "broker" / "acl").read_text(), what="its ACL gone")
+
+    sent = []
+
+    def heard():
+        sent.append(spoken(device, 9.0))
+        return fleet.sql(
+            "SELECT 1 FROM telemetry_reading WHERE msg_id = ANY(%s::uuid[])", [each for each in sent if each]
+        )
+
+    eventually(heard, every=0.5, what="heard again")
+    assert fleet.sql("SELECT 1 FROM telemetry_reading WHERE msg_id = %s", refused) == []
+    context.close()

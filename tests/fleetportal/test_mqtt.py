@@ -1,0 +1,112 @@
+"""From the broker to the rows and back: the timetable with a real session."""
+
+import json
+import uuid
+from contextlib import contextmanager
+
+import pytest
+from django.core.cache import cache
+from django.db import DataError
+from django.utils import timezone
+
+from devices import contract
+from devices.models import Device, Presence
+from devices.registry import Incoming
+from fleetportal import mqtt
+from fleetportal.bootstep import Pump, heartbeat_key
+from fleetportal.mqtt import Rooms
+from fleetportal.slots import CONTROL
+from telemetry import partitions
+from telemetry.models import DeadLetter, Reading
+from tests.devices import peers
+from tests.factories import SchemaFactory
+from tests.telemetry.messages import envelope
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("ca", "mosquitto_server")]
+
+
+@contextmanager
+def pump():
+    """A worker's pump, serving every slot."""
+    made = Pump()
+    made.start()
+    try:
+        peers.eventually(lambda: len(made.sessions) == 3 and all(each.connected for each in made.sessions.values()))
+        yield made
+    finally:
+        made.stop()
+
+
+def birth(session, state="online"):
+    return json.dumps({"state": state, "session": session, "boot_id": "b", "ts": 0}).encode()
+
+
+def test_a_devices_words_become_rows_and_it_hears_what_is_settled(tmp_path):
+    partitions.make_ahead(timezone.now())
+    identity = peers.enrolled(tmp_path)
+    row = Device.objects.select_related("device_type").get(device_id=identity.device_id)
+    SchemaFactory(device_type=row.device_type)
+    good, bad = envelope(), envelope(values={"temperature_c": 400})
+    with pump() as running, peers.device(identity) as device:
+        device.subscribe(identity.topic("telemetry/stored"))
+
+        def online():
+            device.publish(identity.topic("status"), birth(1))
+            return Presence.objects.filter(device=row, online=True).exists()
+
+        peers.eventually(online)
+
+        def settled():
+            device.publish(identity.topic("telemetry"), json.dumps([good, bad]).encode())  # as an outbox resends
+            return device.received
+
+        peers.eventually(settled)
+        answer = json.loads(device.received[0][1])
+        assert set(answer["stored"]) == {good["msg_id"]}
+        assert {(each["msg_id"], each["reason"]) for each in answer["refused"]} == {(bad["msg_id"], "schema")}
+        device.publish(identity.topic("status"), birth(1, "offline"))
+        peers.eventually(lambda: not Presence.objects.get(device=row).online)
+        peers.eventually(lambda: all(cache.get(heartbeat_key(slot)) for slot in running.sessions))
+    assert Reading.objects.count() == 1
+    assert DeadLetter.objects.get().reason == "schema"
+    assert running.sessions == {}
+
+
+def test_a_worker_that_stops_leaves_its_slots_and_the_next_takes_over_what_waits(tmp_path):
+    partitions.make_ahead(timezone.now())
+    identity = peers.enrolled(tmp_path)
+    SchemaFactory(device_type=Device.objects.get(device_id=identity.device_id).device_type)
+    with pump():
+        pass
+    told = [envelope() for _ in range(20)]
+    with peers.device(identity) as device:
+        for each in told:
+            device.publish(identity.topic("telemetry"), json.dumps(each).encode())
+    with pump():
+        peers.eventually(lambda: Reading.objects.count() == 20)
+    assert {str(each) for each in Reading.objects.values_list("msg_id", flat=True)} == {each["msg_id"] for each in told}
+
+
+def test_the_control_slot_listens_to_everything_but_telemetry(settings):
+    assert mqtt.filters(CONTROL) == contract.control_filters()
+    assert mqtt.filters(1) == mqtt.filters(2) == contract.telemetry_filters(settings.MQTT_INGEST_GROUP)
+
+
+def test_a_message_no_room_could_take_is_a_dead_letter():
+    message = Incoming(f"/t/y/{uuid.uuid4().hex}/telemetry", b"\xffodd", 1)
+    Rooms().refuse(message, DataError("no such number"))
+    letter = DeadLetter.objects.get(reason="unstorable")
+    assert (bytes(letter.payload), letter.topic) == (message.payload, message.topic)
+    assert letter.detail == "DataError: no such number"
+
+
+def test_refused_words_on_the_control_line_are_dead_letters_and_their_neighbours_are_taken(tmp_path):
+    identity = peers.enrolled(tmp_path)
+    batch = [
+        Incoming(identity.topic("status"), b"garbage", 1),
+        Incoming(identity.topic("status"), birth(3), 1),
+        Incoming("nonsense", b"", 1),
+    ]
+    Rooms().take(CONTROL, batch)
+    assert set(DeadLetter.objects.values_list("reason", flat=True)) == {"encoding", "topic"}
+    assert Presence.objects.get(device__device_id=identity.device_id).session == 3

@@ -1,0 +1,60 @@
+"""Every page asks the database a number of questions that does not grow with its rows, and that is written down."""
+
+import json
+from pathlib import Path
+
+import pytest
+from django.contrib import admin
+from django.core.cache import cache
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from devices.tenancy import ROOMS
+from tests.factories import StaffFactory, TenantFactory, member
+from tests.fleetportal import world
+
+pytestmark = pytest.mark.django_db
+BASELINE = Path(__file__).parent.parent / "query_counts.json"
+LISTS = {
+    model._meta.label_lower: reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    for model in admin.site._registry
+    if model._meta.app_label in ROOMS
+}
+
+
+def pages(device):
+    """Name → (is it a page of the staff?, address)."""
+    yield from ((f"admin {name}", True, address) for name, address in LISTS.items())
+    yield "admin index", True, reverse("admin:index")
+    yield "admin device page", True, reverse("admin:devices_device_change", args=[device.pk])
+    yield "overview", False, reverse("overview")
+    yield "device list", False, reverse("device-list")
+    yield "device page", False, reverse("device", args=[device.device_id])
+    yield "series", False, reverse("series", args=[device.device_id])
+
+
+def count(client, staff, customer, device):
+    counts = {}
+    for name, is_staffs, address in pages(device):
+        client.force_login(staff if is_staffs else customer)
+        client.get(address)  # what is asked once in a process is asked now
+        cache.clear()
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(address).status_code == 200
+        counts[name] = len(queries)
+    return counts
+
+
+def test_pages_cost_the_same_with_one_row_and_three_and_what_is_written_down(client, ca):
+    """After a change that is meant: put the new figures into tests/query_counts.json, and say why in the commit."""
+    tenant = TenantFactory()
+    staff, customer = StaffFactory(), member(tenant)
+    device = world.add(tenant)
+    one = count(client, staff, customer, device)
+    world.add(tenant, 1)
+    world.add(tenant, 2)
+    world.add(TenantFactory(), 3)
+    three = count(client, staff, customer, device)
+    assert three == one
+    assert one == json.loads(BASELINE.read_text())

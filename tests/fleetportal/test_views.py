@@ -1,0 +1,152 @@
+"""Customers' pages, and that no route forgets whose rows it shows."""
+
+import re
+
+import pytest
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from devices.models import Device, Membership
+from tests.factories import DeviceFactory, StaffFactory, TenantFactory, UserFactory, member
+from tests.fleetportal import world
+
+pytestmark = pytest.mark.django_db
+OPEN = {"sign-in", "sign-out", "livez", "readyz", "metrics", "provision"}
+"""Routes that show no tenant's rows to anybody; each is tested by itself."""
+
+
+def routes(patterns=None, prefix=""):
+    """(route, name) of the whole URL configuration, the admin's own left out: test_admin.py walks that."""
+    for each in patterns if patterns is not None else get_resolver().url_patterns:
+        if isinstance(each, URLResolver):
+            if each.namespace != "admin":
+                yield from routes(each.url_patterns, prefix + str(each.pattern))
+        elif isinstance(each, URLPattern):
+            yield prefix + str(each.pattern), each.name
+
+
+ROUTES = [(route, name) for route, name in routes() if name not in OPEN]
+
+
+def fill(route, device):
+    """A route with this device's values in its parameters; a parameter nobody foresaw fails."""
+    values = {"device_id": device.device_id}
+    return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(values[found[1]]), route)
+
+
+def marks(device):
+    """What must not be seen of a device."""
+    return [device.device_id, device.name, device.hardware_id, device.tenant.name, device.site.name]
+
+
+@pytest.fixture
+def foreign(ca):
+    return world.add(TenantFactory(name="Foreign Ltd"), 7)
+
+
+@pytest.fixture
+def own(ca):
+    return world.add(TenantFactory(name="Own Inc"), 8)
+
+
+@pytest.mark.parametrize(("route", "name"), ROUTES, ids=[name for _, name in ROUTES])
+class TestEveryRoute:
+    def test_shows_nothing_of_another_tenant(self, client, own, foreign, route, name):
+        client.force_login(member(own.tenant))
+        answer = client.get(fill(route, foreign), {"q": foreign.name, "type": foreign.device_type.slug})
+        body = answer.content.decode().replace(fill(route, foreign), "").replace(foreign.name, "", 1)
+        assert answer.status_code == (404 if "<" in route else 200)
+        assert [mark for mark in marks(foreign) if mark in body] == []
+
+    def test_shows_a_member_their_own(self, client, own, route, name):
+        client.force_login(member(own.tenant))
+        assert client.get(fill(route, own)).status_code == 200
+
+    def test_lets_nobody_in_who_is_not_signed_in(self, client, own, route, name):
+        answer = client.get(fill(route, own))
+        assert answer.status_code in (302, 401, 403)
+        assert answer.status_code != 302 or answer.headers["Location"].startswith("/sign-in/?next=")
+
+    def test_shows_nothing_to_somebody_without_a_membership(self, client, own, route, name):
+        client.force_login(UserFactory())
+        answer = client.get(fill(route, own))
+        assert answer.status_code == (404 if "<" in route else 200)
+        assert [mark for mark in marks(own) if mark in answer.content.decode()] == []
+
+    def test_shows_nothing_more_to_somebody_who_lost_their_membership(self, client, own, route, name):
+        user = member(own.tenant)
+        client.force_login(user)
+        client.get(fill(route, own))
+        Membership.objects.filter(user=user).delete()
+        assert [mark for mark in marks(own) if mark in client.get(fill(route, own)).content.decode()] == []
+
+    def test_changes_nothing_by_post(self, client, own, route, name):
+        client.force_login(member(own.tenant))
+        assert client.post(fill(route, own)).status_code in (403, 405)
+
+
+def test_routes_left_out_of_this_are_still_there():
+    assert {name for _, name in routes()} >= OPEN
+    assert {"overview", "device-list", "device", "series"} <= {name for _, name in ROUTES}
+    assert admin.site.urls
+
+
+@pytest.mark.parametrize("role", Membership.Role.values)
+def test_every_role_sees_its_tenants_devices(client, own, role):
+    client.force_login(member(own.tenant, role))
+    page = client.get("/devices/").content.decode()
+    assert own.name in page
+
+
+def test_the_overview_counts_what_is_mine(client, own, foreign):
+    client.force_login(member(own.tenant))
+    context = client.get("/").context
+    assert (context["devices"], context["online"], context["away"], context["fresh"]) == (1, 1, 0, 1)
+
+
+def test_the_list_is_searched_and_filtered(client, own):
+    DeviceFactory(tenant=own.tenant, name="Other", hardware_id="SN-77")
+    client.force_login(member(own.tenant))
+
+    def found(**query):
+        return [device.name for device in client.get("/devices/", query).context["page"].object_list]
+
+    assert found(q="oth") == ["Other"]
+    assert found(q="sn-77") == ["Other"]
+    assert found(q=own.device_id) == [own.name]
+    assert found(type=own.device_type.slug) == [own.name]
+    assert (found(state="online"), found(state="offline")) == ([own.name], ["Other"])
+    assert found(state="decommissioned") == []
+    assert len(found(state="nonsense")) == 2
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["q=%00", "q=%FF", "type=%00", "page=0", "page=-1", "page=x", f"page={'9' * 20}", "state=%00", "q=" + "x" * 5000],
+)
+def test_odd_questions_are_answered(client, own, query):
+    client.force_login(member(own.tenant))
+    assert client.get(f"/devices/?{query}").status_code == 200
+
+
+def test_what_devices_wrote_is_shown_as_text(client, own):
+    client.force_login(member(own.tenant))
+    for path in ("/", "/devices/", f"/devices/{own.device_id}/"):
+        page = client.get(path)
+        assert world.SCRIPT not in page.content.decode()
+        assert "unsafe" not in page.headers["Content-Security-Policy"]
+        assert "no-store" in page.headers["Cache-Control"]
+
+
+def test_a_device_that_never_spoke_has_a_page(client):
+    device = DeviceFactory()
+    client.force_login(member(device.tenant))
+    assert client.get(f"/devices/{device.device_id}/").status_code == 200
+    assert client.get("/").status_code == 200
+
+
+def test_staff_see_every_tenants_devices(client, own, foreign):
+    client.force_login(StaffFactory())
+    page = client.get("/devices/").content.decode()
+    assert own.name in page and foreign.name in page
+    assert Device.objects.count() == 2

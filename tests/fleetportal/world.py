@@ -1,0 +1,50 @@
+"""A company with rows of every kind, as people see it."""
+
+import json
+from datetime import timedelta
+
+from django.contrib.auth.models import Group as Role
+from django.db import transaction
+from django.utils import timezone
+
+from devices import certificates, evidence, pki
+from devices.models import Device, Group, MaintenanceWindow, Presence, Site, Tenant
+from devices.registry import Incoming, Refused
+from telemetry import deadletters, partitions
+from telemetry.store import store
+from tests.devices import peers
+from tests.factories import DeviceFactory, DeviceTypeFactory, SchemaFactory, UserFactory
+from tests.telemetry.messages import row
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+def add(tenant: Tenant, number: int = 0) -> Device:
+    """One more of everything in a tenant: a device of a type of its own, with all that can hang on it."""
+    now = timezone.now()
+    partitions.make_ahead(now)
+    schema = SchemaFactory(device_type=DeviceTypeFactory())
+    site = Site.objects.create(tenant=tenant, name=f"Site {number}")
+    device = DeviceFactory(tenant=tenant, device_type=schema.device_type, site=site)
+    group = Group.objects.create(tenant=tenant, name=f"Group {number}")
+    device.groups.add(group)
+    MaintenanceWindow.objects.create(group=group, weekdays="7", starts="02:00", minutes=60)
+    peers.claim_token(tenant, device.device_type)
+    certificates.issue(device, pki.read_request(peers.csr().encode()), now)
+    evidence.record("reported.log", device=device, detail={"text": SCRIPT}, actor=device.device_id)
+    evidence.find("flood", f"Said {SCRIPT}", device_pk=device.pk, subject=f"s-{number}")
+    Presence.objects.filter(device=device).update(
+        online=number % 2 == 0, firmware_version=SCRIPT, agent=SCRIPT, boot_id=SCRIPT, last_seen_at=now, session=1
+    )
+    with transaction.atomic():
+        store([row(device, schema, now - timedelta(minutes=1), extra=json.dumps({"note": SCRIPT}))])
+    message = Incoming(f"/t/y/{device.device_id}/telemetry", SCRIPT.encode(), 1)
+    deadletters.keep([Refused(message, "schema", f"no {SCRIPT}", "$", device.pk)], now)
+    return device
+
+
+def staff(role: str):
+    """A person of a role."""
+    user = UserFactory(is_staff=True)
+    user.groups.add(Role.objects.get(name=role))
+    return user
