@@ -1,4 +1,7 @@
-"""Who the device is: a key that never leaves it, the certificate for that key, and the proof that it uses it."""
+"""Who the device is: a key that never leaves it, the certificate for that key, and the proof that it uses it.
+
+`credentials.py` keeps the certificates that come later, beside the first one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from cryptography.x509.oid import NameOID
 from devices import contract
 from devices.contract import CertificateProof
 
-KEY, REQUEST, ENROLMENT, CREDENTIALS = "key.pem", "request.pem", "enrolment.json", "credentials.pem"
+KEY, REQUEST, CREDENTIALS = "key.pem", "request.pem", "credentials.pem"
+ENROLMENT, ENROLMENT_COPY = "enrolment.json", "enrolment-copy.json"
+"""Twice, because no certificate could replace it: a device that lost one of them is still itself."""
 
 
 class IdentityError(Exception):
@@ -50,13 +55,17 @@ class Enrolment(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """An enrolled device."""
+    """An enrolled device, with one of its certificates. Times are epoch seconds."""
 
     enrolment: Enrolment
     credentials: Path
     """One PEM file with key, certificate and chain, for `SSLContext.load_cert_chain`: they change together."""
     key: ec.EllipticCurvePrivateKey
     serial: str
+    not_before: float
+    not_after: float
+    received: float
+    """By this device's clock."""
 
     def proof(self, session: int, boot_id: str) -> CertificateProof:
         """The signature that shows which certificate this session uses."""
@@ -71,39 +80,64 @@ def request(directory: Path, hardware_id: str) -> str:
     key = _key(directory / KEY)
     path = directory / REQUEST
     if not path.exists():
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hardware_id)])
-        csr = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-        write(path, csr.public_bytes(serialization.Encoding.PEM))
+        write(path, csr(key, hardware_id).encode())
     return path.read_text()
 
 
 def store(directory: Path, enrolment: Enrolment) -> Identity:
     """Keep the answer to `request`. Raises IdentityError if the certificate is not for the device's key."""
-    key = _key(directory / KEY)
-    certificate = _certificate(enrolment.certificate)
-    if certificate.public_key() != key.public_key():
-        raise IdentityError("the certificate is for another key")
-    write(directory / ENROLMENT, msgspec.json.encode(enrolment))
-    pem = "\n".join((_pem(key).decode(), enrolment.certificate.strip(), enrolment.chain.strip(), ""))
-    write(directory / CREDENTIALS, pem.encode())  # last: with it the device is enrolled
-    return Identity(enrolment, directory / CREDENTIALS, key, f"{certificate.serial_number:x}")
+    content = bundle(_key(directory / KEY), enrolment.certificate, enrolment.chain)
+    for name in (ENROLMENT_COPY, ENROLMENT):
+        write(directory / name, msgspec.json.encode(enrolment))
+    write(directory / CREDENTIALS, content)  # last: with it the device is enrolled
+    return read(directory / CREDENTIALS, enrolment)
 
 
-def load(directory: Path) -> Identity | None:
-    """The stored identity, or None before enrolment. Raises IdentityError if it cannot be read."""
-    path = directory / CREDENTIALS
-    if not path.exists():
-        return None
+def enrolment(directory: Path) -> Enrolment:
+    """What the portal answered to `request`. Raises IdentityError if neither copy can be read."""
+    for name in (ENROLMENT, ENROLMENT_COPY):
+        try:
+            return msgspec.json.decode((directory / name).read_bytes(), type=Enrolment)
+        except (OSError, msgspec.MsgspecError) as error:
+            trouble = IdentityError(f"{directory / name} is damaged: {error}")
+    raise trouble
+
+
+def read(path: Path, enrolment: Enrolment) -> Identity:
+    """The identity in a credentials file. Raises IdentityError if anything in it is missing or does not fit."""
     try:
-        enrolment = msgspec.json.decode((directory / ENROLMENT).read_bytes(), type=Enrolment)
-        pem = path.read_bytes()
-        key = serialization.load_pem_private_key(pem, None)
-        serial = x509.load_pem_x509_certificate(pem).serial_number
-    except (OSError, ValueError, msgspec.MsgspecError) as error:
-        raise IdentityError(f"{directory} is damaged: {error}") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise IdentityError(f"{path} holds no elliptic curve key")
-    return Identity(enrolment, path, key, f"{serial:x}")
+        content = path.read_bytes()
+        key = load_key(content)
+        leaf, *_ = x509.load_pem_x509_certificates(content)
+        received = path.stat().st_mtime
+    except (OSError, ValueError) as error:
+        raise IdentityError(f"{path} is damaged: {error}") from error
+    if leaf.public_key() != key.public_key():
+        raise IdentityError(f"{path} is damaged: the certificate is for another key")
+    begin, end = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
+    return Identity(enrolment, path, key, f"{leaf.serial_number:x}", begin, end, received)
+
+
+def csr(key: ec.EllipticCurvePrivateKey, common_name: str) -> str:
+    """A new certificate request, PKCS#10 PEM."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def bundle(key: ec.EllipticCurvePrivateKey, certificate: str, chain: str, common_name: str = "") -> bytes:
+    """The content of a credentials file. Raises IdentityError if the parts do not fit together."""
+    try:
+        leaf = x509.load_pem_x509_certificate(certificate.encode())
+        x509.load_pem_x509_certificates(chain.encode())
+    except ValueError as error:
+        raise IdentityError(f"not a certificate with its chain: {error}") from error
+    if leaf.public_key() != key.public_key():
+        raise IdentityError("the certificate is for another key")
+    names = [name.value for name in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if common_name and names != [common_name]:
+        raise IdentityError(f"the certificate is for {names}")
+    return "\n".join((key_pem(key), certificate.strip(), chain.strip(), "")).encode()
 
 
 def write(path: Path, content: bytes) -> None:
@@ -113,33 +147,52 @@ def write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    draft.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # the rename itself
-    finally:
-        os.close(directory)
+    rename(draft, path)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename within a directory, durably."""
+    source.rename(target)
+    _sync(target.parent)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it is there, durably."""
+    path.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """A fresh P-256 key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    """The first private key in PEM text. Raises ValueError if there is none of an elliptic curve."""
+    key = serialization.load_pem_private_key(pem, None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("no elliptic curve key")
+    return key
+
+
+def key_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    """A private key as PEM text."""
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
 
 
 def _key(path: Path) -> ec.EllipticCurvePrivateKey:
     if not path.exists():
-        write(path, _pem(ec.generate_private_key(ec.SECP256R1())))
+        write(path, key_pem(new_key()).encode())
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        return load_key(path.read_bytes())
     except ValueError as error:
         raise IdentityError(f"{path} is damaged: {error}") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise IdentityError(f"{path} holds no elliptic curve key")
-    return key
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    return key.private_bytes(encoding, form, serialization.NoEncryption())
-
-
-def _certificate(pem: str) -> x509.Certificate:
+def _sync(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY)
     try:
-        return x509.load_pem_x509_certificate(pem.encode())
-    except ValueError as error:
-        raise IdentityError(f"not a certificate: {error}") from error
+        os.fsync(directory)
+    finally:
+        os.close(directory)

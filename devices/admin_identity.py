@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from devices import certificates, enrollment, evidence
+from devices import certificates, claims, evidence
 from devices.admin_base import FleetAdmin, ReadOnlyAdmin, with_reason
 from devices.badges import badge
 from devices.models import Authority, Certificate, Claim
@@ -42,7 +42,7 @@ class ClaimAdmin(FleetAdmin):
         if change:
             return
         now = timezone.now()
-        claim, token = enrollment.make_claim(
+        claim, token = claims.make_claim(
             tenant=obj.tenant,
             device_type=obj.device_type,
             site=obj.site,

@@ -12,7 +12,8 @@ from rest_framework.response import Response
 from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 
-from devices import enrollment
+from devices import claims, enrollment
+from devices.approvals import Waiting
 from devices.errors import ProvisioningError
 
 
@@ -38,10 +39,11 @@ class ProvisionRequest(serializers.Serializer[Any]):
 class ProvisionView(APIView):
     """`POST /api/v1/devices/provision`: a claim (`Authorization: Bearer fpc_…`) and a CSR become an identity.
 
-    201 for a new device, 200 when the same device asks again with the same key. Refusals are problem details whose
+    201 for a new device, 200 when the same device asks again with the same key, 202 with Retry-After while somebody
+    must approve it. Refusals are problem details whose
     `error_code` is one of claim_unknown (401), claim_expired, claim_revoked, claim_used_up, claim_other_type,
-    claim_other_hardware (403), hardware_id_taken, key_reused, device_not_active (409), csr_refused (400),
-    try_again (503).
+    claim_other_hardware, rejected (403), hardware_id_taken, key_reused, device_not_active (409), csr_refused (400),
+    too_many_waiting (429), try_again (503).
     """
 
     authentication_classes = ()
@@ -56,7 +58,14 @@ class ProvisionView(APIView):
             raise ProvisioningError("Send a claim: Authorization: Bearer <claim>.", "claim_missing", 401)
         asked = ProvisionRequest(data=request.data)
         asked.is_valid(raise_exception=True)
-        result = enrollment.enroll(token.strip(), **asked.validated_data, now=timezone.now())
+        told = asked.validated_data
+        claim = claims.of_token(token.strip())
+        result = enrollment.enroll(
+            claim, told["device_type"], told["hardware_id"], told["csr"].encode(), timezone.now()
+        )
+        if isinstance(result, Waiting):
+            waits = {"state": "waiting", "detail": "Somebody must approve this device. Ask again."}
+            return Response(waits, status=202, headers={"Retry-After": str(result.retry_seconds)})
         body = {
             "device_id": result.device.device_id,
             "tenant": result.device.tenant.slug,

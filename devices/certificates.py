@@ -1,18 +1,20 @@
-"""Device certificates: issued, proven by use, revoked."""
+"""Device certificates: issued, proven by use, replaced by a newer one that was seen, revoked."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from django.db import connection, transaction
+from django.conf import settings
+from django.db import connection, models, transaction
 
-from devices import authorities, contract, evidence, pki
+from devices import authorities, contract, evidence, pki, rotation
 from devices.errors import CertificateError
-from devices.models import Certificate, Device, Finding
+from devices.models import Certificate, Device, Event, Finding, Renewal
 
-LIFETIME = timedelta(days=365)
 KEY_REUSED = "key_reused"
+SUPERSEDED = "superseded"
+"""Reason of a certificate that was retired because its successor was seen (RFC 5280, 5.3.1)."""
 
 
 def issue(device: Device, request: x509.CertificateSigningRequest, now: datetime) -> Certificate:
@@ -28,17 +30,19 @@ def issue(device: Device, request: x509.CertificateSigningRequest, now: datetime
     if Certificate.objects.filter(key_fingerprint=fingerprint).exclude(device=device).exists():
         raise CertificateError("Another device has used this key: make a new one.", KEY_REUSED, 409)
     ca = authorities.signer()
-    leaf = pki.sign_device(device.device_id, key, ca.certificate, ca.key, LIFETIME, now)  # type: ignore[arg-type]
+    leaf = pki.sign_device(device.device_id, key, ca.certificate, ca.key, settings.CERTIFICATE_LIFETIME, now)  # type: ignore[arg-type]
+    serial = pki.serial_text(leaf)
     row = Certificate.objects.create(
         device=device,
         authority=ca.row,
-        serial=pki.serial_text(leaf),
+        serial=serial,
         fingerprint=leaf.fingerprint(hashes.SHA256()).hex(),
         key_fingerprint=fingerprint,
         subject=leaf.subject.rfc4514_string(),
         pem=pki.pem(leaf),
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
+        renew_at=rotation.renew_at(now, leaf.not_valid_after_utc, serial),
     )
     evidence.record("certificate.issued", device=device, detail={"serial": row.serial})
     return row
@@ -51,27 +55,102 @@ def report_reuse(request: x509.CertificateSigningRequest) -> None:
     evidence.find("key_reused", "Another device asked for a certificate for this one's key.", device_pk=owner)
 
 
-def prove(device_pk: int, device_id: str, status: contract.Status, now: datetime) -> None:
-    """Judge the proof in a birth: the first valid one makes the certificate ACTIVE; a false one is a finding."""
+def prove(device_pk: int, device_id: str, status: contract.Status, now: datetime) -> Certificate | None:
+    """Judge the proof in a birth; a false one is a finding. Returns the certificate it proves, None without one."""
     claimed = status.certificate
     if claimed is None:
-        return
+        return None
     row = Certificate.objects.filter(serial=claimed.serial, device_id=device_pk).first()
     statement = contract.proof_statement(device_id, status.session, status.boot_id, claimed.serial)
     if row is None or not pki.proves(x509.load_pem_x509_certificate(row.pem.encode()), statement, claimed.proof):
         evidence.find("certificate_proof_false", "A birth names a certificate it does not prove.", device_pk=device_pk)
-        return
-    if row.revoked_at is not None:
-        evidence.find(
-            "revoked_certificate_used",
-            f"A birth proves the revoked certificate {row.serial}.",
-            device_pk=device_pk,
-            severity=Finding.Severity.CRITICAL,
+        return None
+    seen(row, "A birth", now)
+    return row
+
+
+def seen(certificate: Certificate, where: str, now: datetime) -> bool:
+    """A device proved that it uses a certificate. The first time makes it ACTIVE, and those before it RETIRING.
+
+    Returns False, with a finding, when it must not be used any more. `where` tells people about the door.
+    """
+    with transaction.atomic():
+        row = Certificate.objects.select_for_update().select_related("device__tenant").get(pk=certificate.pk)
+        if row.revoked_at is not None:
+            _report_revoked(row, where)
+            return False
+        if row.not_after <= now:
+            return False
+        first = row.first_seen_at is None
+        Certificate.objects.filter(pk=row.pk).update(
+            state=Certificate.State.ACTIVE,
+            first_seen_at=row.first_seen_at or now,
+            last_seen_at=now,
+            replaced_by=None,
         )
-        return
-    first = Certificate.objects.filter(pk=row.pk, first_seen_at__isnull=True, state=Certificate.State.PENDING)
-    if first.update(first_seen_at=now, state=Certificate.State.ACTIVE):
-        evidence.record("certificate.proven", device=row.device, actor=device_id, detail={"serial": row.serial})
+        older = Certificate.objects.filter(device=row.device_id, pk__lt=row.pk, revoked_at__isnull=True)
+        older.filter(state__in=["pending", "active"]).update(state=Certificate.State.RETIRING, replaced_by=row)
+        if first:
+            evidence.record(
+                "certificate.proven", device=row.device, actor=row.device.device_id, detail={"serial": row.serial}
+            )
+            Renewal.objects.filter(successor=row, state=Renewal.State.ISSUED).update(
+                state=Renewal.State.PROVEN, ended_at=now, detail=""
+            )
+        elif row.state == Certificate.State.RETIRING:
+            # It came back with the old key: whatever it did with the new one, the old one must not be taken away.
+            evidence.find(
+                "certificate_fell_back",
+                f"{where} uses {row.serial} again, though its successor was seen.",
+                device_pk=row.device_id,
+            )
+    return True
+
+
+def _report_revoked(row: Certificate, where: str) -> None:
+    evidence.find(
+        "revoked_certificate_used",
+        f"{where} proves the revoked certificate {row.serial}.",
+        device_pk=row.device_id,
+        severity=Finding.Severity.CRITICAL,
+    )
+
+
+def retire(now: datetime, limit: int = 5000) -> int:
+    """Take replaced certificates out of use whose overlap is over. Returns how many are new on the CRL.
+
+    Only where the successor is what the device used last: one that fell back keeps the key that works.
+    """
+    due = Certificate.objects.filter(
+        models.Q(last_seen_at__isnull=True) | models.Q(last_seen_at__lt=models.F("replaced_by__last_seen_at")),
+        state=Certificate.State.RETIRING,
+        revoked_at__isnull=True,
+        replaced_by__first_seen_at__lte=now - settings.CERTIFICATE_OVERLAP,
+    )
+    with transaction.atomic():
+        rows = list(due.select_for_update(skip_locked=True, of=("self",)).select_related("device")[:limit])
+        changed = Certificate.objects.filter(pk__in=[row.pk for row in rows], state=Certificate.State.RETIRING).update(
+            state=Certificate.State.RETIRED, revoked_at=now, reason=SUPERSEDED
+        )
+        Event.objects.bulk_create(
+            Event(
+                kind="certificate.retired",
+                at=now,
+                device=row.device,
+                tenant_id=row.device.tenant_id,
+                actor="portal",
+                detail={"serial": row.serial},
+            )
+            for row in rows
+        )
+    return changed
+
+
+def expire(now: datetime) -> int:
+    """Mark certificates whose time is over. No door asks for this state: each judges the time itself."""
+    return Certificate.objects.filter(state__in=["pending", "active", "retiring"], not_after__lte=now).update(
+        state=Certificate.State.EXPIRED
+    )
 
 
 def revoke(certificate: Certificate, reason: str, user: Any, now: datetime) -> bool:

@@ -146,6 +146,15 @@ class UpdateReport(msgspec.Struct, frozen=True, omit_defaults=True):
     reason_code: Short = ""
 
 
+class RenewCertificate(msgspec.Struct, frozen=True):
+    """Please make a new key and send a request for it. Said again until the new certificate was seen."""
+
+    serial: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{1,40}$")]
+    """Serial number of the certificate to replace; a device that has replaced it already need do nothing."""
+    not_after: str | int
+    """When that certificate expires."""
+
+
 class IssuedCertificate(msgspec.Struct, frozen=True):
     """A new certificate for a CSR that came over MQTT."""
 
@@ -175,7 +184,9 @@ class Channel:
 
 
 TELEMETRY, STORED, STATUS, EVENT = "telemetry", "telemetry/stored", "status", "event"
-COMMAND, COMMAND_ACK, UPDATE_STATUS, CERTIFICATE_REQUEST = "cmd", "cmd/ack", "update_status", "certificate/csr"
+COMMAND, COMMAND_ACK, UPDATE_STATUS = "cmd", "cmd/ack", "update_status"
+CERTIFICATE_RENEW, CERTIFICATE_REQUEST = "certificate/renew", "certificate/csr"
+CERTIFICATE_ISSUED = "certificate/issued"
 OPEN_IN_QUARANTINE = (STATUS, COMMAND, COMMAND_ACK)
 """All that is left to a quarantined device."""
 SHARED = "$share/"
@@ -204,10 +215,18 @@ CHANNELS: dict[str, Channel] = {
         Channel(COMMAND_ACK, _IN, "1", False, "devices", CommandAck, "What became of a command."),
         Channel("ota", _OUT, "1", False, "firmware", None, "The open firmware offer."),
         Channel(UPDATE_STATUS, _IN, "1", True, "firmware", UpdateReport, "Progress and end of a firmware update."),
-        Channel("certificate/renew", _OUT, "1", False, "devices", None, "Please make a new key and send a request."),
+        Channel(
+            CERTIFICATE_RENEW,
+            _OUT,
+            "1",
+            False,
+            "devices",
+            RenewCertificate,
+            "Please make a new key and send a request.",
+        ),
         Channel(CERTIFICATE_REQUEST, _IN, "1", False, "devices", None, "PKCS#10 request, PEM."),
         Channel(
-            "certificate/issued", _OUT, "1", False, "devices", IssuedCertificate, "The certificate for that request."
+            CERTIFICATE_ISSUED, _OUT, "1", False, "devices", IssuedCertificate, "The certificate for that request."
         ),
     )
 }

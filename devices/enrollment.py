@@ -1,23 +1,17 @@
 """Enrolment: a claim and a request for a certificate become a device with an identity. One use case, every door."""
 
-import hashlib
-import hmac
-import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 from cryptography import x509
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from devices import authorities, certificates, evidence, pki
+from devices import approvals, authorities, certificates, evidence, lifecycle, pki
+from devices.approvals import Waiting
 from devices.errors import CertificateError, ProvisioningError
-from devices.models import Certificate, Claim, Device, DeviceType, Presence, Site, Tenant
+from devices.models import Approval, Certificate, Claim, Device, Presence
 
-TOKEN_PREFIX = "fpc_"  # noqa: S105 (how a claim token is recognised, by us and by secret scanners)
-_PREFIX_LENGTH = 12
-_ID_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without 0 o 1 i l: people read device ids aloud
 MAX_HARDWARE_ID = 100
 
 
@@ -31,73 +25,43 @@ class Enrolled:
     created: bool
 
 
-def make_claim(
-    *,
-    tenant: Tenant,
-    device_type: DeviceType,
-    name: str,
-    max_devices: int,
-    lifetime: timedelta,
-    now: datetime,
-    user: Any = None,
-    site: Site | None = None,
-    hardware_ids: list[str] | None = None,
-) -> tuple[Claim, str]:
-    """Make a claim. Returns it with its token, which is shown once and kept only as a hash."""
-    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    with transaction.atomic():
-        claim = Claim.objects.create(
-            tenant=tenant,
-            device_type=device_type,
-            name=name,
-            site=site,
-            prefix=token[:_PREFIX_LENGTH],
-            token_hash=_hash(token),
-            max_devices=max_devices,
-            hardware_ids=hardware_ids or [],
-            expires_at=now + lifetime,
-            created_by=user,
-        )
-        evidence.record("claim.made", tenant=tenant, user=user, detail={"claim": claim.prefix, "devices": max_devices})
-    return claim, token
+@dataclass(frozen=True, slots=True)
+class Applicant:
+    """What a device comes with, its request read and judged."""
+
+    claim: Claim
+    hardware_id: str
+    request: x509.CertificateSigningRequest
+    attested: bool
+    """The door saw a certificate of the device's maker."""
+
+    @property
+    def key(self) -> str:
+        """Fingerprint of its key."""
+        return pki.key_fingerprint(self.request.public_key())  # type: ignore[arg-type]  # read_request checked its kind
 
 
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-def find_claim(token: str) -> Claim:
-    """The claim of a token, compared in constant time. Raises `ProvisioningError` (claim_unknown, 401)."""
-    claim = (
-        Claim.objects.select_related("tenant", "device_type").filter(prefix=token[:_PREFIX_LENGTH]).first()
-        if token.startswith(TOKEN_PREFIX) and "\0" not in token
-        else None
-    )
-    expected = claim.token_hash if claim else "0" * 64
-    if not hmac.compare_digest(_hash(token), expected) or claim is None:
-        raise ProvisioningError("This claim is not known.", "claim_unknown", 401)
-    return claim
-
-
-def enroll(token: str, device_type: str, hardware_id: str, csr: str, now: datetime) -> Enrolled:
+def enroll(
+    claim: Claim, device_type: str, hardware_id: str, csr: bytes, now: datetime, *, attested: bool = False
+) -> Enrolled | Waiting:
     """Admit a device: check the claim and the request, mint the device once, issue its certificate once.
 
-    The same hardware id with the same key gets the same certificate again, so a device may repeat a lost answer.
-    Raises `ProvisioningError` or `CertificateError`; each carries a code and an HTTP status.
+    The same hardware id with the same key gets the same certificate again, so a device may repeat a lost answer. With
+    a new key, or where the claim asks for it, it waits until somebody approves. Raises `ProvisioningError` or
+    `CertificateError`; each carries a code and an HTTP status.
     """
-    claim = find_claim(token)
     if not hardware_id or len(hardware_id) > MAX_HARDWARE_ID or not hardware_id.isprintable():
         raise ProvisioningError(f"hardware_id needs 1 to {MAX_HARDWARE_ID} printable characters.", "hardware_id")
     refusal = claim.refusal(hardware_id, device_type, now)
     if refusal:
         raise ProvisioningError(refusal[1], refusal[0], 403)
     try:
-        request = pki.read_request(csr.encode())
+        request = pki.read_request(csr)
     except pki.RequestRefused as error:
         raise CertificateError(str(error), "csr_refused") from error
     try:
         with transaction.atomic():
-            return _admit(claim, hardware_id, request, now)
+            return _admit(Applicant(claim, hardware_id, request, attested), now)
     except CertificateError as error:
         if error.code == certificates.KEY_REUSED:
             certificates.report_reuse(request)
@@ -107,49 +71,101 @@ def enroll(token: str, device_type: str, hardware_id: str, csr: str, now: dateti
         raise ProvisioningError("The same device is being enrolled right now: repeat.", "try_again", 503) from error
 
 
-def _admit(claim: Claim, hardware_id: str, request: x509.CertificateSigningRequest, now: datetime) -> Enrolled:
+def _admit(applicant: Applicant, now: datetime) -> Enrolled | Waiting:
+    claim = applicant.claim
     known = (
-        Device.objects.select_for_update()
-        .filter(device_type=claim.device_type, hardware_id=hardware_id)
+        Device.objects.select_for_update(of=("self",))
+        .filter(device_type=claim.device_type, hardware_id=applicant.hardware_id)
         .select_related("tenant", "device_type")
         .first()
     )
-    if known is not None:
-        return _again(known, claim, request, now)
+    if known is not None and known.tenant_id != claim.tenant_id:
+        raise ProvisioningError("This hardware id has joined before.", "hardware_id_taken", 409)
+    if known is not None and known.state != Device.State.REGISTERED:
+        return _again(known, applicant, now)
+    approval = None
+    if claim.approve_by_hand:
+        answer = _seek(applicant, Approval.Cause.CLAIM, now)
+        if isinstance(answer, Waiting):
+            return answer
+        approval = answer
     if not Claim.objects.filter(pk=claim.pk, uses__lt=F("max_devices")).update(uses=F("uses") + 1):
         raise ProvisioningError(
             f"This claim was for {claim.max_devices} devices, and all have joined.", "claim_used_up", 403
         )
+    device = _join(known, applicant) if known else _mint(applicant)
+    evidence.record(
+        "device.enrolled",
+        device=device,
+        actor=f"claim {claim.prefix}",
+        detail={"hardware_id": applicant.hardware_id, "attested": applicant.attested},
+    )
+    return _issue(device, applicant, approval, now, created=True)
+
+
+def _mint(applicant: Applicant) -> Device:
+    claim = applicant.claim
     device = Device.objects.create(
-        device_id="d-" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(12)),
+        device_id=lifecycle.new_device_id(),
         tenant=claim.tenant,
         device_type=claim.device_type,
-        hardware_id=hardware_id,
-        name=f"{claim.device_type.name} {hardware_id}"[:200],
+        hardware_id=applicant.hardware_id,
+        name=f"{claim.device_type.name} {applicant.hardware_id}"[:200],
         site_id=claim.site_id,
         state=Device.State.ACTIVE,
+        claim=claim,
+        attested=applicant.attested,
     )
     Presence.objects.create(device=device)
-    evidence.record(
-        "device.enrolled", device=device, actor=f"claim {claim.prefix}", detail={"hardware_id": hardware_id}
-    )
-    certificate = certificates.issue(device, request, now)
-    return Enrolled(device, certificate, authorities.chain(certificate.authority), created=True)
+    return device
 
 
-def _again(device: Device, claim: Claim, request: x509.CertificateSigningRequest, now: datetime) -> Enrolled:
-    if device.tenant_id != claim.tenant_id:
-        raise ProvisioningError("This hardware id has joined before.", "hardware_id_taken", 409)
+def _join(device: Device, applicant: Applicant) -> Device:
+    """A device that staff registered before it first spoke: its name and place are there already."""
+    device.state, device.claim, device.attested = Device.State.ACTIVE, applicant.claim, applicant.attested
+    device.save(update_fields=["state", "claim", "attested"])
+    return device
+
+
+def _again(device: Device, applicant: Applicant, now: datetime) -> Enrolled | Waiting:
     if device.state != Device.State.ACTIVE:
         raise ProvisioningError(f"This device is {device.get_state_display().lower()}.", "device_not_active", 409)
-    key = pki.key_fingerprint(request.public_key())  # type: ignore[arg-type]  # read_request admits only our key types
     certificate = (
-        device.certificates.trusted(now).filter(key_fingerprint=key).select_related("authority__issued_by").first()
+        device.certificates.trusted(now)
+        .filter(key_fingerprint=applicant.key)
+        .select_related("authority__issued_by")
+        .first()
     )
-    if certificate is None:
+    if certificate is not None:
+        return Enrolled(device, certificate, authorities.chain(certificate.authority), created=False)
+    answer = _seek(applicant, Approval.Cause.NEW_KEY, now, device)
+    if isinstance(answer, Waiting):
+        return answer
+    if answer.certificate is not None:
         raise ProvisioningError(
-            "This hardware id has joined before with another key; staff must approve a new one.",
-            "hardware_id_taken",
+            "The certificate that was approved for this key is no longer valid: come with a new key.",
+            "approval_used",
             409,
         )
-    return Enrolled(device, certificate, authorities.chain(certificate.authority), created=False)
+    return _issue(device, applicant, answer, now, created=False)
+
+
+def _seek(applicant: Applicant, cause: str, now: datetime, device: Device | None = None) -> Approval | Waiting:
+    return approvals.seek(
+        applicant.claim,
+        applicant.hardware_id,
+        applicant.request,
+        cause,
+        now,
+        device=device,
+        attested=applicant.attested,
+    )
+
+
+def _issue(
+    device: Device, applicant: Applicant, approval: Approval | None, now: datetime, *, created: bool
+) -> Enrolled:
+    certificate = certificates.issue(device, applicant.request, now)
+    if approval is not None:
+        Approval.objects.filter(pk=approval.pk).update(certificate=certificate, device=device)
+    return Enrolled(device, certificate, authorities.chain(certificate.authority), created=created)

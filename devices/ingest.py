@@ -7,7 +7,8 @@ from typing import Any
 from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
 
-from devices import contract, pki, presence, registry
+from devices import contract, nudges, pki, presence, registry, renewals
+from devices.errors import CertificateError
 from devices.models import Device, Event
 from devices.registry import Incoming, Known, Refused
 
@@ -65,6 +66,8 @@ def _status(message: Incoming, device: Known, now: datetime, changed: set[str]) 
     word = presence.birth if status.state is contract.State.ONLINE else presence.will
     if word(device, status, now):
         changed.add(device.device_id)
+        if status.state is contract.State.ONLINE:
+            nudges.at_birth(device, status)
 
 
 def _event(message: Incoming, device: Known, _now: datetime, _changed: set[str]) -> None:
@@ -98,12 +101,16 @@ def _update_report(message: Incoming, _device: Known, _now: datetime, _changed: 
     raise contract.ContractError("unknown_update", f"no update {report.update_id}", "$.update_id")
 
 
-def _certificate_request(message: Incoming, _device: Known, _now: datetime, _changed: set[str]) -> None:
+def _certificate_request(message: Incoming, device: Known, now: datetime, _changed: set[str]) -> None:
     try:
-        pki.read_request(message.payload)
+        request = pki.read_request(message.payload)
+        certificate = renewals.renew(device.pk, request, now)
     except pki.RequestRefused as error:
         raise contract.ContractError("csr_refused", str(error)) from error
-    raise contract.ContractError("not_asked", "no renewal was asked of this device")
+    except CertificateError as error:
+        raise contract.ContractError(error.code, error.detail) from error
+    issued = contract.IssuedCertificate(certificate.pem, renewals.chain(certificate))
+    transaction.on_commit(lambda: nudges.tell(device, contract.CERTIFICATE_ISSUED, issued))
 
 
 def _not_from_a_device(_message: Incoming, _device: Known, _now: datetime, _changed: set[str]) -> None:

@@ -1,47 +1,52 @@
-"""Where CA keys lie: always encrypted, never in the database, a log or the admin."""
+"""Where CA keys lie: encrypted or in hardware, never in the database, a log or the admin."""
 
-import os
-from pathlib import Path
+from typing import Protocol
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 
 from devices.errors import CertificateError
+from devices.key_files import FileKeys
+from devices.models import Authority
 
 
-class FileKeys:
-    """PKCS#8 files, encrypted with the passphrase (PBES2, AES-256-CBC)."""
+class KeyBackend(Protocol):
+    """A place for P-256 keys, each with a name of its own."""
 
-    def __init__(self, directory: Path, passphrase: str) -> None:
-        self.directory, self._passphrase = directory, passphrase.encode()
-
-    def save(self, name: str, key: ec.EllipticCurvePrivateKey) -> None:
-        """Keep a new key. Raises FileExistsError rather than ever overwrite one."""
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        text = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(self._passphrase),
-        )
-        handle = os.open(self.directory / f"{name}.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+    def make(self, name: str) -> ec.EllipticCurvePrivateKey:
+        """Make a key and keep it. Raises FileExistsError rather than ever overwrite one."""
+        ...
 
     def load(self, name: str) -> ec.EllipticCurvePrivateKey:
-        """Fetch a key. Raises `CertificateError` (ca_key_unavailable) without saying more than which one."""
-        try:
-            text = (self.directory / f"{name}.key").read_bytes()
-            key = serialization.load_pem_private_key(text, self._passphrase)
-        except (OSError, ValueError, TypeError) as error:
-            raise CertificateError(f"The CA key {name!r} cannot be opened.", "ca_key_unavailable", 503) from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise CertificateError(f"The CA key {name!r} is not an elliptic curve key.", "ca_key_unavailable", 503)
-        return key
+        """A key to sign with. Raises `CertificateError` (ca_key_unavailable)."""
+        ...
 
 
-def backend() -> FileKeys:
-    """The key backend of the settings."""
-    return FileKeys(settings.CA_DIRECTORY, settings.CA_KEY_PASSPHRASE)
+def backend(kind: str = "") -> KeyBackend:
+    """The key backend of this kind (`Authority.Backend`); without one that of CA_KEY_BACKEND, where new keys are made.
+
+    Raises `CertificateError` (ca_key_unavailable) for `none`, and for a token the settings do not describe.
+    """
+    kind = kind or settings.CA_KEY_BACKEND
+    if kind == Authority.Backend.FILE:
+        return FileKeys(settings.CA_DIRECTORY, settings.CA_KEY_PASSPHRASE)
+    if kind == Authority.Backend.PKCS11:
+        return _token()
+    raise CertificateError("The CA key is not on this machine.", "ca_key_unavailable", 503)
+
+
+def _token() -> KeyBackend:
+    described = [settings.PKCS11_MODULE, settings.PKCS11_TOKEN, settings.PKCS11_PIN]
+    if not all(described):
+        raise CertificateError(
+            "The CA key is in a PKCS#11 token: set PKCS11_MODULE, PKCS11_TOKEN and PKCS11_PIN.",
+            "ca_key_unavailable",
+            503,
+        )
+    try:
+        from devices import key_tokens  # noqa: PLC0415 (needs the extra pkcs11)
+    except ImportError as error:
+        raise CertificateError(
+            "The CA key is in a PKCS#11 token: install fleetportal[pkcs11].", "ca_key_unavailable", 503
+        ) from error
+    return key_tokens.token_keys(*described)

@@ -1,15 +1,19 @@
-"""The life of a device: quarantined, released, decommissioned. Each is a conditional update with its evidence.
+"""The life of a device: quarantined, released, decommissioned, replaced. Conditional updates, each with its evidence.
 
 The door then has the device shut out or let in again (tasks.py): files first, then the live session.
 """
 
+import secrets
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from devices import certificates, evidence
-from devices.models import Device
+from devices.errors import DeviceError
+from devices.models import Device, Presence
+
+_ID_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without 0 o 1 i l: people read device ids aloud
 
 
 def quarantine(device: Device, reason: str, user: Any) -> bool:
@@ -30,7 +34,57 @@ def decommission(device: Device, reason: str, user: Any, now: datetime) -> bool:
             return False
         for certificate in device.certificates.filter(revoked_at__isnull=True, not_after__gt=now):
             certificates.revoke(certificate, reason, user, now)
+        device.tokens.filter(revoked_at__isnull=True).update(revoked_at=now, reason=reason)
     return True
+
+
+def replace(old: Device, hardware_id: str, reason: str, user: Any, now: datetime) -> Device:
+    """Put new hardware in an old device's place (RMA): name, site, groups, and the link to its history.
+
+    The new hardware may have enrolled already, or is registered here and joins when it enrols with a claim. The old
+    device is decommissioned. Raises `DeviceError`: device_not_active (409) when the old one has ended,
+    hardware_id_taken (409) when the new one is another tenant's, has a past of its own, or is the old one.
+    """
+    hardware_id = hardware_id.strip()
+    with transaction.atomic():
+        old = Device.objects.select_for_update(of=("self",)).select_related("tenant", "device_type").get(pk=old.pk)
+        if old.state == Device.State.DECOMMISSIONED:
+            raise DeviceError("This device was decommissioned before.", "device_not_active", 409)
+        new = _successor(old, hardware_id)
+        new.name, new.site_id, new.replaces = old.name, old.site_id, old
+        try:
+            with transaction.atomic():
+                new.save()
+        except IntegrityError as error:
+            raise DeviceError("Another device has taken this place already.", "hardware_id_taken", 409) from error
+        Presence.objects.get_or_create(device=new)
+        new.groups.set(old.groups.all())
+        detail = {"old": old.device_id, "new": new.device_id, "hardware_id": hardware_id}
+        evidence.record("device.replaced", device=old, user=user, reason=reason, detail=detail)
+        evidence.record("device.replaces", device=new, user=user, reason=reason, detail=detail)
+        decommission(old, reason, user, now)
+    return new
+
+
+def _successor(old: Device, hardware_id: str) -> Device:
+    new = (
+        Device.objects.select_for_update(of=("self",))
+        .filter(device_type=old.device_type, hardware_id=hardware_id)
+        .first()
+    )
+    if new is None:
+        return Device(
+            device_id=new_device_id(), tenant=old.tenant, device_type=old.device_type, hardware_id=hardware_id
+        )
+    usable = new.state in {Device.State.REGISTERED, Device.State.ACTIVE} and new.replaces_id is None
+    if new.pk == old.pk or new.tenant_id != old.tenant_id or not usable:
+        raise DeviceError(f"{hardware_id!r} cannot take this device's place.", "hardware_id_taken", 409)
+    return new
+
+
+def new_device_id() -> str:
+    """A fresh device id; what it is made of is easy to read aloud."""
+    return "d-" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(12))
 
 
 def _move(device: Device, before: list[Device.State], after: Device.State, kind: str, reason: str, user: Any) -> bool:

@@ -21,6 +21,8 @@ CLOCK_SKEW = timedelta(hours=1)
 MAX_CSR_BYTES = 16 * 1024
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192
+MIN_RSA_EXPONENT = 65_537
+"""FIPS 186-5, 5.4."""
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 _CURVES = (ec.SECP256R1, ec.SECP384R1)
 
@@ -108,7 +110,7 @@ def sign_device(
     lifetime: timedelta,
     now: datetime,
 ) -> x509.Certificate:
-    """A device's client certificate: CN is the device id, good for client authentication and nothing else."""
+    """A client certificate: CN is the device id (or a claim's id), good for client authentication and nothing else."""
     until = min(now + lifetime, issuer.not_valid_after_utc)
     return (
         _builder(device_id, public_key, issuer.subject, issuer_key.public_key(), until, now)
@@ -174,29 +176,59 @@ def make_crl(
 
 
 def read_request(text: bytes) -> x509.CertificateSigningRequest:
-    """Parse and judge a PEM request (PKCS#10, RFC 2986). Raises `RequestRefused` with the reason."""
+    """Parse and judge a request (PKCS#10, RFC 2986) in PEM or DER. Raises `RequestRefused` with the reason."""
     if len(text) > MAX_CSR_BYTES:
         raise RequestRefused(f"The request has {len(text)} bytes; at most {MAX_CSR_BYTES} are read.")
     try:
-        request = x509.load_pem_x509_csr(text)
+        pem_text = text.lstrip().startswith(b"-----BEGIN")
+        request = x509.load_pem_x509_csr(text) if pem_text else x509.load_der_x509_csr(text)
         key = request.public_key()
         weak = isinstance(request.signature_hash_algorithm, _WEAK_HASHES)
         valid = request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise RequestRefused("This is not a PKCS#10 request in PEM with a supported key and signature.") from error
+        authority = _asks_for_authority(request.extensions)
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise RequestRefused("This is not a PKCS#10 request with a supported key and signature.") from error
     if weak:
         raise RequestRefused("The request is signed with a weak hash; use SHA-256 or better.")
+    _check_key(key)
+    if not valid:
+        raise RequestRefused("The request is not signed with its own key.")
+    if authority:
+        raise RequestRefused("The request asks for a certificate authority; a device gets a client certificate.")
+    return request
+
+
+def _check_key(key: object) -> None:
+    """Refuse keys that are weak or of an unknown kind."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         if not isinstance(key.curve, _CURVES):
             raise RequestRefused(f"Curve {key.curve.name} is not accepted; use P-256 or P-384.")
     elif isinstance(key, rsa.RSAPublicKey):
         if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
             raise RequestRefused(f"RSA keys need {MIN_RSA_BITS} to {MAX_RSA_BITS} bits; this one has {key.key_size}.")
+        if key.public_numbers().e < MIN_RSA_EXPONENT:
+            raise RequestRefused(f"The RSA key's public exponent is below {MIN_RSA_EXPONENT}.")
     elif not isinstance(key, ed25519.Ed25519PublicKey):
         raise RequestRefused("Keys must be P-256, P-384, Ed25519 or RSA.")
-    if not valid:
-        raise RequestRefused("The request is not signed with its own key.")
-    return request
+
+
+def _asks_for_authority(extensions: x509.Extensions) -> bool:
+    """Other extensions are ignored, as the profile decides; one that asks for this is an attack or a mistake."""
+    for extension in extensions:
+        if isinstance(extension.value, x509.BasicConstraints) and extension.value.ca:
+            return True
+        if isinstance(extension.value, x509.KeyUsage) and (extension.value.key_cert_sign or extension.value.crl_sign):
+            return True
+    return False
+
+
+def subject_name(subject: x509.Name) -> str:
+    """The hardware id a subject names: its serialNumber (RFC 4519), else its common name, else nothing."""
+    for kind in (NameOID.SERIAL_NUMBER, NameOID.COMMON_NAME):
+        found = subject.get_attributes_for_oid(kind)
+        if found:
+            return str(found[0].value)
+    return ""
 
 
 def key_fingerprint(key: PublicKey) -> str:

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from devices import broker, listening, outgoing, presence, watching
+from devices import broker, certificates, listening, nudges, outgoing, presence, renewals, watching
 
 CUT_AGAIN_SECONDS = 2
 
@@ -22,6 +22,21 @@ def mark_silent_devices() -> int:
 def refresh_broker_files() -> None:
     """Rewrite CRL, ACL and certificates of the broker; long before any of them expires."""
     broker.write_all(timezone.now())
+
+
+@shared_task(name="devices.tasks.rotate_certificates", autoretry_for=(OSError,), retry_backoff=True, max_retries=2)
+def rotate_certificates() -> dict[str, int]:
+    """Open renewals that are due, ask devices within the pace, take replaced certificates out of use."""
+    now = timezone.now()
+    planned = renewals.plan(now)
+    asked = renewals.ask(now)
+    for each in asked:
+        nudges.renew(each, each.certificate)
+    certificates.expire(now)
+    retired = certificates.retire(now)
+    if retired:
+        broker.write_all(now)
+    return {"planned": planned, "asked": len(asked), "retired": retired}
 
 
 @shared_task(name="devices.tasks.shut_out", autoretry_for=(OSError,), retry_backoff=True, max_retries=5)

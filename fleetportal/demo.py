@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group as StaffGroup
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from devices import enrollment
+from devices import claims
 from devices.errors import ProvisioningError
 from devices.models import DeviceType, Group, MaintenanceWindow, Membership, Site, Tenant
 from telemetry.models import Metric, Schema
@@ -155,11 +155,11 @@ class _Accounts:
 
 def _claim(token: str | None, tenant: Tenant, device_type: DeviceType, site: Site, now: datetime) -> str:
     try:
-        if token and enrollment.find_claim(token).expires_at > now + timedelta(days=1):
+        if token and claims.of_token(token).expires_at > now + timedelta(days=1):
             return token
     except ProvisioningError:
         pass  # a token of a database that was thrown away
-    _, fresh = enrollment.make_claim(
+    _, fresh = claims.make_claim(
         tenant=tenant,
         device_type=device_type,
         site=site,

@@ -5,7 +5,9 @@ running demo finds the demo's values in `var/embedded.env`, unless the variable 
 """
 
 import os
+import re
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ NAMES: dict[str, Setting] = {}
 """Every setting read so far, by name."""
 
 _SECRET_LENGTH = 22
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _environ = environ.Env()
 
 
@@ -75,6 +79,15 @@ def number(name: str, help_text: str, default: int) -> int:
 def flag(name: str, help_text: str, default: bool) -> bool:
     """True or false."""
     return bool(_read(name, bool, default, help_text))
+
+
+def duration(name: str, help_text: str, default: str) -> timedelta:
+    """A length of time: a whole number and a unit (s, m, h, d), such as `90s` or `365d`; above zero."""
+    value = text(name, f"{help_text} A number with s, m, h or d.", default)
+    found = _DURATION.fullmatch(value.strip())
+    if found is None or int(found[1]) == 0:
+        raise ImproperlyConfigured(f"{name}={value}: write a length of time such as 90s, 10m, 12h or 365d")
+    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
 
 
 def words(name: str, help_text: str, default: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 from fleetportal import env, observability
 
@@ -113,11 +114,29 @@ DEVICE_MQTT_PORT = env.number("DEVICE_MQTT_PORT", "Broker port told to devices (
 DEVICE_HTTPS_URL = env.text("DEVICE_HTTPS_URL", "Base URL of the HTTPS door told to devices.", "https://localhost:8443")
 CA_DIRECTORY = env.path("CA_DIRECTORY", "Folder of the encrypted CA keys.", BASE_DIR / "var" / "ca")
 CA_KEY_PASSPHRASE = env.text("CA_KEY_PASSPHRASE", "Decrypts the CA keys; a secret.")
+CA_KEY_BACKEND = env.text("CA_KEY_BACKEND", "Where new CA keys are made: file or pkcs11.", "file")
+PKCS11_MODULE = env.text("PKCS11_MODULE", "PKCS#11 library (.so) of the token with CA keys.", "")
+PKCS11_TOKEN = env.text("PKCS11_TOKEN", "Label of that token.", "")
+PKCS11_PIN = env.text("PKCS11_PIN", "User PIN of that token; a secret.", "")
+if CA_KEY_BACKEND not in ("file", "pkcs11"):
+    raise ImproperlyConfigured(f"CA_KEY_BACKEND={CA_KEY_BACKEND}: file or pkcs11")
+if CA_KEY_BACKEND == "pkcs11" and not (PKCS11_MODULE and PKCS11_TOKEN and PKCS11_PIN):
+    raise ImproperlyConfigured("CA_KEY_BACKEND=pkcs11 needs PKCS11_MODULE, PKCS11_TOKEN and PKCS11_PIN")
 BROKER_DIRECTORY = env.path(
     "BROKER_DIRECTORY",
     "Folder shared with the broker: trust, server certificate, CRL, ACL.",
     BASE_DIR / "var" / "broker",
 )
+
+CERTIFICATE_LIFETIME = env.duration("CERTIFICATE_LIFETIME", "How long a device's certificate is valid.", "365d")
+CERTIFICATE_OVERLAP = env.duration(
+    "CERTIFICATE_OVERLAP", "How long a replaced certificate stays valid after its successor was first seen.", "1h"
+)
+RECOVERY_GRACE = env.duration(
+    "RECOVERY_GRACE", "How long after its expiry a certificate is still good for asking for a new one, flagged.", "30d"
+)
+RENEWALS_PER_MINUTE = env.number("RENEWALS_PER_MINUTE", "Most devices asked per minute to renew.", 300)
+ROTATION_EVERY = env.duration("ROTATION_EVERY", "How often beat looks for certificates to renew or retire.", "30s")
 
 # --- readings -------------------------------------------------------------------------------------------------------
 HOT_DAYS = env.number("HOT_DAYS", "Readings older than this are refused (days).", 400)
@@ -148,6 +167,7 @@ def _every(seconds: float, task: str) -> dict[str, Any]:
 CELERY_BEAT_SCHEDULE = {
     "heartbeat": _every(10.0, "fleetportal.tasks.beat_heartbeat"),
     "presence": _every(30.0, "devices.tasks.mark_silent_devices"),
+    "rotation": _every(ROTATION_EVERY.total_seconds(), "devices.tasks.rotate_certificates"),
     "broker-files": _every(3600.0, "devices.tasks.refresh_broker_files"),
     "partitions": _every(3600.0, "telemetry.tasks.make_partitions"),
     "dead-letters": _every(3600.0, "telemetry.tasks.purge_dead_letters"),

@@ -10,6 +10,9 @@ PROGRAMS = {
     "mosquitto_pub": "mosquitto-clients",
     "chromium": "chromium",
     "openssl": "openssl",
+    "softhsm2-util": "softhsm2",
+    "pki": "strongswan-pki",
+    "curl": "curl",
 }
 """Program → Debian package."""
 _PATH = os.environ.get("PATH", "") + os.pathsep + "/usr/sbin"

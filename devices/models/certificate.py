@@ -31,8 +31,10 @@ class Certificate(models.Model):
     not_before = models.DateTimeField()
     not_after = models.DateTimeField(db_index=True)
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
-    replaced_by = models.OneToOneField("self", models.PROTECT, null=True, blank=True, related_name="replaces")
+    renew_at = models.DateTimeField(help_text="From this moment on the device is asked for a new one.")
+    replaced_by = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="replaces")
     first_seen_at = models.DateTimeField(null=True, blank=True, help_text="First proof that the device uses it.")
+    last_seen_at = models.DateTimeField(null=True, blank=True, help_text="Newest proof that the device uses it.")
     revoked_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -45,6 +47,14 @@ class Certificate(models.Model):
                 condition=models.Q(state="revoked", revoked_at__isnull=False) | ~models.Q(state="revoked"),
                 name="certificate_revoked_has_a_date",
             ),
+            models.CheckConstraint(
+                condition=models.Q(state="retired", revoked_at__isnull=False) | ~models.Q(state="retired"),
+                name="certificate_retired_has_a_date",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["renew_at"], condition=models.Q(state="active"), name="certificate_to_renew"),
+            models.Index(fields=["device"], condition=models.Q(state="retiring"), name="certificate_retiring"),
         ]
 
     def __str__(self) -> str:

@@ -48,6 +48,9 @@ class Group(models.Model):
     tenant_path = "tenant"
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="groups")
     name = models.CharField(max_length=100)
+    renewals_per_minute = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="Most certificates asked to renew per minute in this group; empty: no limit."
+    )
     objects = ScopedQuerySet["Group"].as_manager()
 
     class Meta:
@@ -77,6 +80,18 @@ class Device(models.Model):
     site = models.ForeignKey(Site, models.PROTECT, null=True, blank=True, related_name="devices")
     groups = models.ManyToManyField(Group, blank=True, related_name="devices")
     state = models.CharField(max_length=15, choices=State, default=State.REGISTERED)
+    claim = models.ForeignKey(
+        "devices.Claim", models.PROTECT, null=True, blank=True, related_name="devices", help_text="What it joined by."
+    )
+    attested = models.BooleanField(default=False, help_text="Born with a certificate of its maker, and proved it.")
+    replaces = models.OneToOneField(
+        "self",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="replaced_by",
+        help_text="The device whose place it took, and whose history goes before its own.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     objects = DeviceQuerySet.as_manager()
 

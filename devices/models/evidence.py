@@ -68,3 +68,26 @@ class Finding(models.Model):
 
     def __str__(self) -> str:
         return self.kind
+
+
+class Suppression(models.Model):
+    """Keeps a kind of finding quiet until a day, because somebody said why; it always ends by itself."""
+
+    tenant_path = "device__tenant"
+    kind = models.CharField(max_length=50, help_text="Kind of the finding.")
+    device = models.ForeignKey(
+        Device, models.PROTECT, null=True, blank=True, related_name="suppressions", help_text="Empty: every device."
+    )
+    subject = models.CharField(max_length=200, blank=True, help_text="What it is about, where that is not a device.")
+    reason = models.CharField(max_length=200)
+    expires_at = models.DateTimeField()
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now())
+    objects = ScopedQuerySet["Suppression"].as_manager()
+
+    class Meta:
+        ordering = ["-expires_at"]
+        indexes = [models.Index(fields=["kind", "device"], name="suppression_of_kind")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} until {self.expires_at:%Y-%m-%d}"

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.utils import timezone
 from paho.mqtt.enums import CallbackAPIVersion
 
-from devices import authorities, contract, enrollment, outgoing, pki
+from devices import authorities, claims, contract, enrollment, outgoing, pki
 from devices.models import Certificate, Device
 from tests.factories import DeviceTypeFactory, TenantFactory
 
@@ -56,19 +56,17 @@ def csr(key=None, subject="whatever") -> str:
 def claim_token(tenant=None, device_type=None, **changes) -> str:
     """A claim that admits devices."""
     asked = {"name": "test", "max_devices": 100, "lifetime": timedelta(days=1), "now": timezone.now()} | changes
-    made = enrollment.make_claim(
-        tenant=tenant or TenantFactory(), device_type=device_type or DeviceTypeFactory(), **asked
-    )
+    made = claims.make_claim(tenant=tenant or TenantFactory(), device_type=device_type or DeviceTypeFactory(), **asked)
     return made[1]
 
 
 def enrolled(folder: Path, token: str | None = None) -> Identity:
     """A device, enrolled for real."""
     token = token or claim_token()
-    claim = enrollment.find_claim(token)
+    claim = claims.of_token(token)
     key = pki.new_key()
     hardware_id = os.urandom(6).hex()
-    result = enrollment.enroll(token, claim.device_type.slug, hardware_id, csr(key), timezone.now())
+    result = enrollment.enroll(claim, claim.device_type.slug, hardware_id, csr(key).encode(), timezone.now())
     return on_disk(
         folder, result.device.device_id, key, result.certificate.pem + result.chain,
         claim.tenant.slug, claim.device_type.slug,

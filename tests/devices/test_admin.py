@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.urls import reverse
 from django.utils import timezone
 
-from devices import enrollment, panels
+from devices import claims, panels
 from devices.models import Claim, Device, Event, Finding, Tenant
 from devices.tenancy import ROOMS
 from tests.factories import DeviceTypeFactory, StaffFactory, TenantFactory, member
@@ -156,7 +156,7 @@ def test_a_claims_token_is_shown_once_and_works(client, made_claim, role):
     page = made_claim(user).content.decode()
     claim = Claim.objects.get()
     token = page[page.index(claim.prefix) :].split("<")[0].strip()
-    assert enrollment.find_claim(token) == claim
+    assert claims.of_token(token) == claim
     assert (claim.created_by, claim.max_devices, claim.hardware_ids) == (user, 3, ["a", "b"])
     again = (
         client.get(url(Claim, "change", claim.pk)).content.decode()

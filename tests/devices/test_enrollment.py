@@ -6,7 +6,7 @@ from cryptography import x509
 from django.db import connection
 from django.utils import timezone
 
-from devices import certificates, enrollment, pki
+from devices import certificates, claims, enrollment, pki
 from devices.errors import CertificateError, DomainError, ProvisioningError
 from devices.models import Certificate, Claim, Device, Event, Finding, Presence
 from tests.devices import peers
@@ -23,7 +23,8 @@ def kind(ca):
 
 
 def join(token, hardware_id="hw-1", csr=None, kind="logger", now=None):
-    return enrollment.enroll(token, kind, hardware_id, csr or peers.csr(), now or timezone.now())
+    claim = claims.of_token(token)
+    return enrollment.enroll(claim, kind, hardware_id, (csr or peers.csr()).encode(), now or timezone.now())
 
 
 def refusal(*args, **kwargs):
@@ -49,7 +50,7 @@ def test_a_claim_and_a_request_make_a_device_with_an_identity(kind):
 
 def test_a_token_is_kept_as_a_hash_only(kind):
     token = peers.claim_token(device_type=kind)
-    claim = enrollment.find_claim(token)
+    claim = claims.of_token(token)
     assert token not in str(Claim.objects.filter(pk=claim.pk).values().get())
     assert token.startswith("fpc_") and claim.prefix == token[:12]
     assert token not in str(list(Event.objects.values()))

@@ -1,0 +1,43 @@
+"""A PKCS#11 token for the tests: Debian's SoftHSM, its objects in a folder of this process."""
+
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+MODULE = "/usr/lib/softhsm/libsofthsm2.so"
+LABEL, PIN = "fleet-tests", "correct-horse-71"
+
+
+@pytest.fixture(scope="session")
+def token_folder(tmp_path_factory):
+    """The folder of the initialised token. The library reads its configuration once, so it is one for the process."""
+    folder = tmp_path_factory.mktemp("softhsm")
+    (folder / "tokens").mkdir()
+    configuration = folder / "softhsm2.conf"
+    configuration.write_text(f"directories.tokendir = {folder}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n")
+    os.environ["SOFTHSM2_CONF"] = str(configuration)
+    subprocess.run(
+        ["softhsm2-util", "--init-token", "--free", "--label", LABEL, "--pin", PIN, "--so-pin", "so-" + PIN],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return folder / "tokens"
+
+
+@pytest.fixture
+def token(settings, token_folder):
+    """Settings that describe the token. New keys are still made in files."""
+    settings.PKCS11_MODULE, settings.PKCS11_TOKEN, settings.PKCS11_PIN = MODULE, LABEL, PIN
+    return token_folder
+
+
+@contextlib.contextmanager
+def away(folder: Path):
+    """The token is not there, and comes back."""
+    folder.rename(folder.with_name("away"))
+    try:
+        yield
+    finally:
+        folder.with_name("away").rename(folder)
