@@ -20,15 +20,14 @@ SUPERSEDED = "superseded"
 def issue(device: Device, request: x509.CertificateSigningRequest, now: datetime) -> Certificate:
     """Sign a checked request for a device; a new row, PENDING until the device is seen using it.
 
-    Raises `CertificateError` (key_reused) when another device has used the key before.
+    Raises `CertificateError` as `check_key` does.
     """
     key = request.public_key()
     fingerprint = pki.key_fingerprint(key)  # type: ignore[arg-type]  # read_request admits only our key types
     with connection.cursor() as cursor:
         # Until the end of the transaction: two devices that come at once with one key must see each other.
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [fingerprint])
-    if Certificate.objects.filter(key_fingerprint=fingerprint).exclude(device=device).exists():
-        raise CertificateError("Another device has used this key: make a new one.", KEY_REUSED, 409)
+    check_key(fingerprint, device)
     ca = authorities.signer()
     leaf = pki.sign_device(device.device_id, key, ca.certificate, ca.key, settings.CERTIFICATE_LIFETIME, now)  # type: ignore[arg-type]
     serial = pki.serial_text(leaf)
@@ -42,10 +41,24 @@ def issue(device: Device, request: x509.CertificateSigningRequest, now: datetime
         pem=pki.pem(leaf),
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
+        created_at=now,
         renew_at=rotation.renew_at(now, leaf.not_valid_after_utc, serial),
     )
     evidence.record("certificate.issued", device=device, detail={"serial": row.serial})
     return row
+
+
+def check_key(fingerprint: str, device: Device | None) -> None:
+    """May this key be certified for this device (None: a new one)?
+
+    Raises `CertificateError`: key_reused (409) when another device has used it, key_revoked (409) when a certificate
+    with it was revoked: what was revoked is never trusted again, under whatever serial number.
+    """
+    known = Certificate.objects.filter(key_fingerprint=fingerprint)
+    if known.exclude(device=device).exists():
+        raise CertificateError("Another device has used this key: make a new one.", KEY_REUSED, 409)
+    if known.filter(state=Certificate.State.REVOKED).exists():
+        raise CertificateError("A certificate with this key was revoked: make a new key.", "key_revoked", 409)
 
 
 def report_reuse(request: x509.CertificateSigningRequest) -> None:

@@ -85,6 +85,7 @@ def _admit(applicant: Applicant, now: datetime) -> Enrolled | Waiting:
         return _again(known, applicant, now)
     approval = None
     if claim.approve_by_hand:
+        certificates.check_key(applicant.key, known)
         answer = _seek(applicant, Approval.Cause.CLAIM, now)
         if isinstance(answer, Waiting):
             return answer
@@ -138,6 +139,7 @@ def _again(device: Device, applicant: Applicant, now: datetime) -> Enrolled | Wa
     )
     if certificate is not None:
         return Enrolled(device, certificate, authorities.chain(certificate.authority), created=False)
+    certificates.check_key(applicant.key, device)  # nobody is asked to approve what would be refused
     answer = _seek(applicant, Approval.Cause.NEW_KEY, now, device)
     if isinstance(answer, Waiting):
         return answer

@@ -69,8 +69,8 @@ def request(devices: QuerySet[Device], user: Any, now: datetime) -> int:
     newest = (
         Certificate.objects.trusted(now)
         .filter(device__in=devices.filter(state=Device.State.ACTIVE))
-        .order_by("device", "-pk")
-        .distinct("device")
+        .order_by("device_id", "-pk")
+        .distinct("device_id")
     )
     rows = [
         Renewal(
@@ -252,8 +252,9 @@ def _renew(
 ) -> Certificate:
     if device.state != Device.State.ACTIVE:
         raise CertificateError(f"This device is {device.get_state_display().lower()}.", "device_not_active", 409)
-    old = presented or current(device, now)
-    if old is None:
+    # As it is now: it may have been revoked since the door looked.
+    old = Certificate.objects.get(pk=presented.pk) if presented else current(device, now)
+    if old is None or old.revoked_at is not None:
         raise CertificateError("This device has no valid certificate to renew: enrol it.", "no_certificate", 403)
     if old.not_after <= now:
         _check_recovery(device, old, now)
@@ -277,7 +278,7 @@ def _renew(
 def _check_recovery(device: Device, old: Certificate, now: datetime) -> None:
     """May this expired certificate still ask for its successor? Only the last one the device was seen with."""
     used_since = device.certificates.filter(pk__gt=old.pk, first_seen_at__isnull=False).exists()
-    if old.revoked_at is not None or used_since or now > old.not_after + settings.RECOVERY_GRACE:
+    if used_since or now > old.not_after + settings.RECOVERY_GRACE:
         raise CertificateError(
             "This certificate has expired, and the time to recover with it is over: enrol the device anew.",
             "certificate_expired",

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from django.db import models
+from django.db.models.functions import Now
 
 from devices.models.authority import Authority
 from devices.models.device import Device
@@ -37,7 +38,7 @@ class Certificate(models.Model):
     last_seen_at = models.DateTimeField(null=True, blank=True, help_text="Newest proof that the device uses it.")
     revoked_at = models.DateTimeField(null=True, blank=True)
     reason = models.CharField(max_length=200, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now())
     objects = CertificateQuerySet.as_manager()
 
     class Meta:

@@ -7,8 +7,9 @@ from django.db import connection
 from django.utils import timezone
 
 from devices import certificates, claims, enrollment, pki
+from devices.approvals import Waiting
 from devices.errors import CertificateError, DomainError, ProvisioningError
-from devices.models import Certificate, Claim, Device, Event, Finding, Presence
+from devices.models import Approval, Certificate, Claim, Device, Event, Finding, Presence
 from tests.devices import peers
 from tests.factories import DeviceTypeFactory, SiteFactory, TenantFactory, UserFactory
 from tests.fleetportal.workers import workers
@@ -115,22 +116,18 @@ def test_asking_again_with_the_same_key_gets_the_same_certificate_and_costs_noth
     assert (again.created, Claim.objects.get().uses, Certificate.objects.count()) == (False, 1, 1)
 
 
-def test_asking_again_with_another_key_waits_for_staff(kind):
-    token = peers.claim_token(device_type=kind)
-    join(token)
-    assert refusal(token) == ("hardware_id_taken", 409)
-
-
-def test_a_revoked_certificate_is_not_handed_out_again(kind):
+def test_a_revoked_key_is_never_trusted_again(kind):
     token, csr = peers.claim_token(device_type=kind), peers.csr()
     certificates.revoke(join(token, csr=csr).certificate, "stolen", None, NOW)
-    assert refusal(token, csr=csr) == ("hardware_id_taken", 409)
+    assert refusal(token, csr=csr) == ("key_revoked", 409)
+    assert not Approval.objects.exists()
 
 
 def test_an_expired_certificate_is_not_handed_out_again(kind):
     token, csr = peers.claim_token(device_type=kind, lifetime=timedelta(days=1000)), peers.csr()
     join(token, csr=csr)
-    assert refusal(token, csr=csr, now=timezone.now() + timedelta(days=366)) == ("hardware_id_taken", 409)
+    waiting = join(token, csr=csr, now=timezone.now() + timedelta(days=366))
+    assert isinstance(waiting, Waiting) and waiting.approval.cause == "new_key"
 
 
 def test_anothers_hardware_id_cannot_be_taken_over_with_a_claim_of_ones_own(kind):
@@ -141,7 +138,7 @@ def test_anothers_hardware_id_cannot_be_taken_over_with_a_claim_of_ones_own(kind
     assert Claim.objects.get(prefix=thief[:12]).uses == 0
 
 
-@pytest.mark.parametrize("state", ["registered", "quarantined", "decommissioned"])
+@pytest.mark.parametrize("state", ["quarantined", "decommissioned"])
 def test_a_device_that_is_not_active_gets_nothing(kind, state):
     token, csr = peers.claim_token(device_type=kind), peers.csr()
     join(token, csr=csr)

@@ -176,7 +176,7 @@ def test_answers_to_what_was_never_asked_are_refused(device):
     assert reasons(ack, message(device, "update_status", report), csr) == [
         "unknown_command",
         "unknown_update",
-        "not_asked",
+        "no_certificate",
     ]
 
 

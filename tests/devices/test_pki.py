@@ -5,7 +5,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,7 +61,16 @@ BAD = {
     "a certificate": (lambda: pki.pem(ROOT).encode(), "not a PKCS#10"),
     "empty PEM": (lambda: b"-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----\n", "not a PKCS#10"),
     "half": (lambda: request(pki.new_key())[:200], "not a PKCS#10"),
-    "DER": (lambda: base64.b64decode(b"".join(request(pki.new_key()).splitlines()[1:-1])), "not a PKCS#10"),
+    "truncated DER": (
+        lambda: base64.b64decode(b"".join(request(pki.new_key()).splitlines()[1:-1]))[:-1],
+        "not a PKCS#10",
+    ),
+    "asks to be a CA": (
+        lambda: request(pki.new_key(), extensions=[x509.BasicConstraints(ca=True, path_length=None)]),
+        "authority",
+    ),
+    "asks to sign certificates": (lambda: request(pki.new_key(), extensions=[pki._usage(ca=True)]), "authority"),
+    "RSA with exponent 3": (lambda: request(rsa.generate_private_key(3, 2048)), "exponent"),
     "huge": (lambda: request(pki.new_key()) + b"\n" * pki.MAX_CSR_BYTES, "at most"),
     "RSA 1024": (lambda: request(rsa.generate_private_key(65537, 1024)), "2048 to"),
     "P-192": (lambda: request(ec.generate_private_key(ec.SECP192R1())), "P-256"),
@@ -116,7 +125,7 @@ def test_a_device_certificate_names_the_device_and_is_for_clients_only():
 
 def test_extensions_that_a_request_asks_for_are_ignored():
     asked = request(pki.new_key(), extensions=[
-        x509.BasicConstraints(ca=True, path_length=3),
+        x509.BasicConstraints(ca=False, path_length=None),
         x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]),
         x509.SubjectAlternativeName([x509.DNSName("portal.example")]),
     ], subject="root")  # fmt: skip
@@ -126,6 +135,18 @@ def test_extensions_that_a_request_asks_for_are_ignored():
     assert device.extensions.get_extension_for_class(x509.BasicConstraints).value.ca is False
     with pytest.raises(x509.ExtensionNotFound):
         device.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+
+
+def test_reads_der_as_well_as_PEM():
+    pem = request(pki.new_key())
+    der = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+    assert pki.read_request(der).public_key() == pki.read_request(pem).public_key()
+
+
+def test_a_hardware_id_is_the_serial_number_of_a_subject_or_its_common_name():
+    attribute = x509.NameAttribute
+    both = x509.Name([attribute(NameOID.COMMON_NAME, "cn"), attribute(NameOID.SERIAL_NUMBER, "sn")])
+    assert [pki.subject_name(name) for name in (both, pki.name("cn"), x509.Name([]))] == ["sn", "cn", ""]
 
 
 def test_a_device_certificate_cannot_sign_another():
