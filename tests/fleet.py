@@ -47,9 +47,9 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def running(var: Path, *arguments: str) -> "Iterator[Fleet]":
-    """A run, up and ready."""
-    fleet = Fleet(var, *arguments)
+def running(var: Path, *arguments: str, **settings: str) -> "Iterator[Fleet]":
+    """A run, up and ready, with these settings in its environment."""
+    fleet = Fleet(var, *arguments, **settings)
     try:
         yield fleet.wait()
     finally:
@@ -59,7 +59,7 @@ def running(var: Path, *arguments: str) -> "Iterator[Fleet]":
 class Fleet:
     """One run of `python -m fleetportal.embedded`, in `var`."""
 
-    def __init__(self, var: Path, *arguments: str) -> None:
+    def __init__(self, var: Path, *arguments: str, **settings: str) -> None:
         self.var = var
         self.output = var.with_suffix(".out")
         clean = {key: value for key, value in os.environ.items() if key not in _OURS and not key.startswith("TESTS_")}
@@ -67,7 +67,7 @@ class Fleet:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "fleetportal.embedded", "--var", str(var), *arguments],
                 cwd=ROOT,
-                env=clean,
+                env=clean | settings,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

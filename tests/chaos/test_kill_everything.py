@@ -1,50 +1,16 @@
 """Kill every process under load, one after the other: what devices sent is what is stored, once."""
 
-import json
-import signal
-import subprocess
-import sys
 import time
 
 import psycopg
 import pytest
 
-from tests.fleet import ROOT, eventually
+from tests.fleet import eventually
+from tests.swarm import Swarm, stored
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 DEVICES = 50
 VICTIMS = ["mqtt1", "valkey", "mosquitto", "postgres", "mqtt2", "web", "rollout", "beat"]
-
-
-class Swarm:
-    """The agent's swarm with a ledger of every message it made."""
-
-    def __init__(self, fleet, folder, count=DEVICES, interval=0.5):
-        self.folder, self.ledger = folder, folder / "ledger.jsonl"
-        folder.mkdir(exist_ok=True)
-        self.log = (folder / "swarm.log").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "agent", "swarm", "--run-file", str(fleet.var / "run.json"), "--count", str(count),
-             "--state", str(folder / "state"), "--interval", str(interval), "--ledger", str(self.ledger)],
-            cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-    def made(self):
-        """Every message made so far, as (device id, message id)."""
-        lines = self.ledger.read_text().splitlines() if self.ledger.exists() else []
-        return {(entry["device_id"], entry["msg_id"]) for entry in map(json.loads, lines)}
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=30)
-
-
-def stored(fleet):
-    rows = fleet.sql(
-        "SELECT d.device_id, r.msg_id::text FROM telemetry_reading r JOIN devices_device d ON d.id = r.device_id"
-    )
-    assert len(rows) == len(set(rows)), "a message was stored twice"
-    return set(rows)
 
 
 def heard(fleet, since):
@@ -57,7 +23,7 @@ def heard(fleet, since):
 
 
 def test_stored_equals_sent_after_every_process_was_killed(fleet, tmp_path):
-    swarm = Swarm(fleet, tmp_path / "swarm")
+    swarm = Swarm(fleet, tmp_path / "swarm", DEVICES)
     try:
         eventually(lambda: len({device for device, _ in stored(fleet)}) == DEVICES, 120, what="all devices heard")
         for victim in VICTIMS:
@@ -70,7 +36,7 @@ def test_stored_equals_sent_after_every_process_was_killed(fleet, tmp_path):
     finally:
         swarm.stop()
     # What was made last lies in the outboxes. The same devices, started again, deliver it and hardly make more.
-    quiet = Swarm(fleet, tmp_path / "swarm", interval=3600)
+    quiet = Swarm(fleet, tmp_path / "swarm", DEVICES, interval=3600)
     try:
         eventually(lambda: stored(fleet) == quiet.made(), 120, every=0.5, what="stored = sent")
     finally:

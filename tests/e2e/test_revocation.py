@@ -14,7 +14,7 @@ from tests.fleet import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(300)]
 CUT_SECONDS = 5.0
-ROUNDS = 3
+ROUNDS = 20
 
 
 @pytest.fixture
@@ -46,14 +46,16 @@ def spoken(device, value):
 
 def may_connect(fleet, device):
     """Does the broker let this certificate in?"""
-    answered = threading.Event()
+    answered, decided = threading.Event(), threading.Event()
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=device.device_id)
     client.tls_set(fleet.run["ca_file"], str(device.identity.credentials))
-    client.on_connect = lambda *_: answered.set()
+    client.on_connect = lambda *_: (answered.set(), decided.set())
+    client.on_disconnect = lambda *_: decided.set()  # with TLS 1.3 a refusal comes after the handshake
     try:
         client.connect(fleet.run["mqtt_host"], fleet.run["mqtt_port"])
         client.loop_start()
-        return answered.wait(2)
+        decided.wait(5)
+        return answered.is_set()
     except (ssl.SSLError, OSError):
         return False
     finally:
@@ -62,7 +64,9 @@ def may_connect(fleet, device):
 
 
 def test_from_the_click_to_the_cut_and_never_back_in_while_others_live_on(fleet, device, staff, tmp_path):
-    taken = []
+    fleet_mate = fleet.device(tmp_path / "mate")
+    fleet_mate.close()
+    taken, victims = [], []
     for number in range(ROUNDS):
         victim = fleet.device(tmp_path / f"victim-{number}")
         eventually(victim.client.is_connected, what="connected")
@@ -74,13 +78,18 @@ def test_from_the_click_to_the_cut_and_never_back_in_while_others_live_on(fleet,
         taken.append(time.monotonic() - clicked)
         eventually(lambda victim=victim: not may_connect(fleet, victim), seconds=5, what="kept out")
         victim.close()
-        assert not may_connect(fleet, victim)
-    print("click to cut, s:", [round(each, 2) for each in taken])
+        victims.append(victim)
+    told = f"median {statistics.median(taken):.2f} s, slowest {max(taken):.2f} s"
+    print(f"click to cut, {ROUNDS} rounds: {told}")
     assert statistics.median(taken) <= CUT_SECONDS
     assert device.client.is_connected()
     assert device.reading(temperature_c=7.0)
     reasons = fleet.sql("SELECT DISTINCT reason FROM devices_event WHERE kind = 'certificate.revoked'")
     assert ("found in a skip",) in reasons
+    fleet.wait_restarted("mosquitto", fleet.kill("mosquitto"))
+    eventually(lambda: may_connect(fleet, fleet_mate), what="the broker is back")
+    assert not any(may_connect(fleet, victim) for victim in victims)
+    eventually(device.client.is_connected, what="the others are back too")
 
 
 def test_a_quarantined_device_may_only_say_that_it_is_there(fleet, device, browser):
