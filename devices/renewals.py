@@ -64,7 +64,7 @@ def plan(now: datetime) -> int:
     return _open(rows)
 
 
-def request(devices: QuerySet[Device], user: Any, now: datetime) -> int:
+def request(devices: QuerySet[Device], user: Any, now: datetime, reason: str = "") -> int:
     """Open renewals for these devices now, whatever their certificates' age. Returns how many were opened."""
     newest = (
         Certificate.objects.trusted(now)
@@ -86,7 +86,7 @@ def request(devices: QuerySet[Device], user: Any, now: datetime) -> int:
         opened = _open(rows)
         # One that is open already, or waits for its next attempt, is asked at once.
         Renewal.objects.filter(device__in=devices, state__in=Renewal.OPEN).update(next_attempt_at=now, attempts=0)
-        evidence.record("renewal.requested", user=user, detail={"devices": len(rows)})
+        evidence.record("renewal.requested", user=user, reason=reason, detail={"devices": len(rows)})
     return opened
 
 
@@ -295,6 +295,11 @@ def _check_recovery(device: Device, old: Certificate, now: datetime) -> None:
 def chain(certificate: Certificate) -> str:
     """PEM of the CA certificates a device sends after this one."""
     return authorities.chain(certificate.authority)
+
+
+def of_authorities(names: list[str], now: datetime) -> QuerySet[Certificate]:
+    """Certificates in use that these authorities issued, by name: what is to be moved before one of them ends."""
+    return Certificate.objects.trusted(now).filter(authority__name__in=names)
 
 
 # --- for people -----------------------------------------------------------------------------------------------------
