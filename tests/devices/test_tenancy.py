@@ -10,8 +10,22 @@ from django.db import models, transaction
 from django.test.utils import isolate_apps
 from django.utils import timezone
 
-from devices import certificates, evidence, pki, tenancy
-from devices.models import Authority, Claim, Device, Event, Finding, Group, MaintenanceWindow, Membership, Site
+from devices import approvals, certificates, claims, evidence, pki, tenancy
+from devices.models import (
+    Approval,
+    Authority,
+    Claim,
+    Device,
+    DeviceToken,
+    Event,
+    Finding,
+    Group,
+    MaintenanceWindow,
+    Membership,
+    Renewal,
+    Site,
+    Suppression,
+)
 from devices.tenancy import COMPANY, ROOMS, ScopedQuerySet
 from telemetry import partitions
 from telemetry.models import DeadLetter, Latest, Reading
@@ -32,8 +46,13 @@ def populate() -> Device:
     Site.objects.create(tenant=tenant, name="here")
     group = Group.objects.create(tenant=tenant, name="all")
     MaintenanceWindow.objects.create(group=group, weekdays="1", starts="02:00", minutes=60)
-    peers.claim_token(tenant, device.device_type)
-    certificates.issue(device, pki.read_request(peers.csr().encode()), now)
+    claim = claims.of_token(peers.claim_token(tenant, device.device_type))
+    request = pki.read_request(peers.csr().encode())
+    approvals.seek(claim, "new", request, Approval.Cause.CLAIM, now)
+    certificate = certificates.issue(device, request, now)
+    Renewal.objects.create(device=device, certificate=certificate, next_attempt_at=now)
+    DeviceToken.objects.create(device=device, prefix=f"fpd_{device.pk}", token_hash="h", expires_at=now)
+    Suppression.objects.create(kind="tested", device=device, reason="r", expires_at=now)
     evidence.record("tested", device=device)
     evidence.find("tested", "x", device_pk=device.pk)
     schema = SchemaFactory(device_type=device.device_type)
