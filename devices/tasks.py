@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from devices import broker, certificates, listening, nudges, outgoing, presence, renewals, watching
+from devices import broker, certificates, cutoffs, listening, nudges, outgoing, presence, renewals, watching
 
 CUT_AGAIN_SECONDS = 2
 
@@ -47,6 +47,8 @@ def shut_out(device_id: str) -> bool:
     """
     broker.write_all(timezone.now())
     answered = outgoing.cut(device_id)
+    if answered:
+        cutoffs.note(device_id, timezone.now())
     cut.apply_async((device_id,), countdown=CUT_AGAIN_SECONDS)
     return answered
 

@@ -11,6 +11,19 @@ CREATE TRIGGER devices_event_append_only BEFORE UPDATE OR DELETE ON devices_even
     FOR EACH ROW EXECUTE FUNCTION devices_refuse_change();
 CREATE TRIGGER devices_certificate_kept BEFORE DELETE ON devices_certificate
     FOR EACH ROW EXECUTE FUNCTION devices_refuse_change();
+CREATE FUNCTION devices_certificate_stays() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (NEW.device_id, NEW.authority_id, NEW.serial, NEW.fingerprint, NEW.key_fingerprint, NEW.pem)
+        IS DISTINCT FROM (OLD.device_id, OLD.authority_id, OLD.serial, OLD.fingerprint, OLD.key_fingerprint, OLD.pem)
+        OR (OLD.revoked_at IS NOT NULL
+            AND (NEW.revoked_at, NEW.state, NEW.reason) IS DISTINCT FROM (OLD.revoked_at, OLD.state, OLD.reason)) THEN
+        RAISE EXCEPTION 'a certificate is evidence: never overwritten, and never trusted again once revoked'
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER devices_certificate_stays BEFORE UPDATE ON devices_certificate
+    FOR EACH ROW EXECUTE FUNCTION devices_certificate_stays();
 -- Presence is rewritten all the time: leave room so that updates stay on their page and touch no index.
 ALTER TABLE devices_presence SET (fillfactor = 70);
 
@@ -38,6 +51,8 @@ ALTER TABLE devices_claim DROP CONSTRAINT claim_site_of_its_tenant;
 ALTER TABLE devices_device DROP CONSTRAINT device_site_of_its_tenant;
 ALTER TABLE devices_site DROP CONSTRAINT site_of_tenant;
 ALTER TABLE devices_presence RESET (fillfactor);
+DROP TRIGGER devices_certificate_stays ON devices_certificate;
+DROP FUNCTION devices_certificate_stays();
 DROP TRIGGER devices_certificate_kept ON devices_certificate;
 DROP TRIGGER devices_event_append_only ON devices_event;
 DROP FUNCTION devices_refuse_change();

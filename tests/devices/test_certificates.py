@@ -125,6 +125,21 @@ def test_a_row_is_never_deleted_whoever_asks(certificate):
     assert Certificate.objects.filter(pk=certificate.pk).exists()
 
 
+@pytest.mark.parametrize(
+    "changes", [{"pem": ""}, {"serial": "1"}, {"fingerprint": ""}, {"key_fingerprint": ""}], ids=str
+)
+def test_a_row_is_never_overwritten_whoever_asks(certificate, changes):
+    with pytest.raises(IntegrityError, match="never overwritten"), transaction.atomic():
+        Certificate.objects.update(**changes)
+
+
+@pytest.mark.parametrize("changes", [{"state": "active"}, {"revoked_at": NOW}, {"reason": "typo"}], ids=str)
+def test_nobody_trusts_a_revoked_certificate_again_not_even_by_hand(certificate, changes):
+    certificates.revoke(certificate, "stolen", None, NOW - timedelta(days=1))
+    with pytest.raises(IntegrityError, match="never trusted again"), transaction.atomic():
+        Certificate.objects.update(**changes)
+
+
 def test_a_revoked_row_has_a_date(certificate):
     with pytest.raises(IntegrityError, match="certificate_revoked_has_a_date"), transaction.atomic():
         Certificate.objects.update(state="revoked")
