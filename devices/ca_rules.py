@@ -1,10 +1,11 @@
 """What makes a CA certificate acceptable. Pure: certificates and `now` come in, a refusal says what is wrong."""
 
 from datetime import datetime
+from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from devices import pki
@@ -12,6 +13,7 @@ from devices import pki
 MAX_NAME = 64
 """Characters of a common name (RFC 5280, upper bound ub-common-name)."""
 MAX_BYTES = 64 * 1024
+Kind = TypeVar("Kind", bound=x509.ExtensionType)
 
 
 class CertificateRefused(ValueError):
@@ -24,11 +26,13 @@ def read(text: bytes) -> x509.Certificate:
         raise CertificateRefused(f"The file has {len(text)} bytes; at most {MAX_BYTES} are read.")
     try:
         found = x509.load_pem_x509_certificates(text)
-        _ = [certificate.extensions for certificate in found]
-    except (ValueError, x509.DuplicateExtension) as error:
-        raise CertificateRefused("This is not a certificate in PEM.") from error
+        keys = [certificate.public_key() for certificate in found if certificate.extensions]
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise CertificateRefused("This is not a certificate in PEM with a supported key.") from error
     if len(found) != 1:
         raise CertificateRefused(f"The file holds {len(found)} certificates; give it one.")
+    if any(isinstance(key, rsa.RSAPublicKey) and key.key_size < pki.MIN_RSA_BITS for key in keys):
+        raise CertificateRefused(f"The certificate's RSA key has fewer than {pki.MIN_RSA_BITS} bits.")
     return found[0]
 
 
@@ -56,9 +60,9 @@ def check_authority(certificate: x509.Certificate, now: datetime) -> None:
     if usage is not None and not usage.key_cert_sign:
         raise CertificateRefused("This CA certificate may not sign certificates: its key usage lacks keyCertSign.")
     if certificate.not_valid_after_utc <= now:
-        raise CertificateRefused(f"The certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d}.")
+        raise CertificateRefused(f"The certificate expired on {certificate.not_valid_after_utc:%F}.")
     if certificate.not_valid_before_utc > now:
-        raise CertificateRefused(f"The certificate is valid only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC.")
+        raise CertificateRefused(f"The certificate is valid only from {certificate.not_valid_before_utc:%F %R} UTC.")
 
 
 def check_root(certificate: x509.Certificate, now: datetime) -> None:
@@ -101,7 +105,7 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return pki.key_fingerprint(certificate.public_key())  # type: ignore[arg-type]  # any key has these bytes
 
 
-def _extension[Kind: x509.ExtensionType](certificate: x509.Certificate, kind: type[Kind]) -> Kind | None:
+def _extension(certificate: x509.Certificate, kind: type[Kind]) -> Kind | None:
     try:
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:

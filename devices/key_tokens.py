@@ -8,11 +8,12 @@ import functools
 import os
 import threading
 from collections.abc import Callable
-from typing import NoReturn, Self, TypeVar
+from typing import NoReturn, Self, TypeVar, cast
 
 import pkcs11
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.utils import Buffer
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass, PKCS11Error
 from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
 
@@ -40,7 +41,7 @@ class TokenKeys:
         """Make a key inside the token. Raises FileExistsError rather than make a second one of the same name."""
 
         def generate(session: pkcs11.Session) -> None:
-            if any(True for _ in session.get_objects({Attribute.LABEL: name})):
+            if list(session.get_objects({Attribute.LABEL: name})):
                 raise FileExistsError(name)
             curve = {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}
             session.create_domain_parameters(KeyType.EC, curve, local=True).generate_keypair(
@@ -59,7 +60,8 @@ class TokenKeys:
 
         def find(session: pkcs11.Session) -> bytes:
             session.get_key(object_class=ObjectClass.PRIVATE_KEY, label=name)
-            return encode_ec_public_key(session.get_key(object_class=ObjectClass.PUBLIC_KEY, label=name))
+            public = session.get_key(object_class=ObjectClass.PUBLIC_KEY, label=name)
+            return encode_ec_public_key(cast("pkcs11.PublicKey", public))
 
         public = serialization.load_der_public_key(self._use(name, find))
         if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
@@ -71,7 +73,7 @@ class TokenKeys:
 
         def sign(session: pkcs11.Session) -> bytes:
             key = session.get_key(object_class=ObjectClass.PRIVATE_KEY, label=name)
-            return bytes(key.sign(digest, mechanism=Mechanism.ECDSA))
+            return bytes(cast("pkcs11.SignMixin", key).sign(digest, mechanism=Mechanism.ECDSA))
 
         return self._use(name, sign)
 
@@ -113,7 +115,7 @@ class TokenKey(ec.EllipticCurvePrivateKey):
     def __init__(self, keys: TokenKeys, name: str, public: ec.EllipticCurvePublicKey) -> None:
         self._keys, self._name, self._public = keys, name, public
 
-    def sign(self, data: utils.Buffer, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
+    def sign(self, data: Buffer, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
         """ECDSA with SHA-256, DER. Raises ValueError for another hash, `CertificateError` (ca_key_unavailable)."""
         if not isinstance(signature_algorithm.algorithm, hashes.SHA256):
             raise ValueError("CA keys in a token sign with SHA-256 only.")

@@ -1,4 +1,4 @@
-"""A PKCS#11 token for the tests: Debian's SoftHSM, its objects in a folder of this process."""
+"""Authorities for the tests, and a PKCS#11 token: Debian's SoftHSM, its objects in a folder of this process."""
 
 import contextlib
 import os
@@ -6,6 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
+
+from devices import authorities
+from devices.models import Authority
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 LABEL, PIN = "fleet-tests", "correct-horse-71"
@@ -41,3 +45,20 @@ def away(folder: Path):
         yield
     finally:
         folder.with_name("away").rename(folder)
+
+
+@pytest.fixture
+def fresh_ca(db, settings, tmp_path):
+    """A CA of the one-command kind with all its files in the test's own folder, which it is."""
+    settings.CA_DIRECTORY, settings.BROKER_DIRECTORY = tmp_path / "ca", tmp_path / "broker"
+    Authority.objects.all().update(issued_by=None)
+    Authority.objects.all().delete()
+    authorities.make_all(timezone.now())
+    return tmp_path
+
+
+@pytest.fixture
+def broker_folder(ca, settings, tmp_path):
+    """An empty folder for the broker's files."""
+    settings.BROKER_DIRECTORY = tmp_path / "broker"
+    return settings.BROKER_DIRECTORY

@@ -8,32 +8,24 @@ from cryptography.hazmat.primitives import serialization
 from django.core.management import call_command
 from django.utils import timezone
 
-from devices import authorities, broker, certificates, contract, pki
+from devices import broker, contract, pki
+from devices.errors import CertificateError
 from devices.models import Authority, Device
-from tests.devices import peers
 from tests.factories import DeviceFactory
 
 pytestmark = pytest.mark.django_db
-FILES = {"ca.pem", "device_https_ca.pem", "server.pem", "server.key", "crl.pem", "acl"}
 NOW = timezone.now()
 DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def folder(ca, settings, tmp_path):
-    settings.BROKER_DIRECTORY = tmp_path / "broker"
-    return settings.BROKER_DIRECTORY
+def folder(broker_folder):
+    return broker_folder
 
 
-def revocations(folder):
-    return x509.load_pem_x509_crl((folder / "crl.pem").read_bytes())
-
-
-def revoked_certificate(now=NOW):
-    device = DeviceFactory()
-    row = certificates.issue(device, pki.read_request(peers.csr().encode()), now)
-    certificates.revoke(row, "stolen", None, now)
-    return row
+def files():
+    lists = {f"crl-{broker.crl_name(row.pk)}.crl" for row in Authority.objects.filter(kind="issuing")}
+    return {"ca.pem", "device_https_ca.pem", "server.pem", "server.key", "crl.pem", "acl"} | lists
 
 
 def identities(folder):
@@ -46,7 +38,7 @@ def test_writes_every_file_readable_by_the_brokers_group_and_by_no_other(folder)
         broker.write_all(NOW)
     finally:
         os.umask(previous)
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == files()
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o640}
 
 
@@ -56,7 +48,9 @@ def test_files_that_did_not_change_are_left_alone(folder):
     before = identities(folder)
     broker.write_all(NOW + timedelta(minutes=1))
     after = identities(folder)
-    assert {name for name in FILES if before[name] != after[name]} == {"crl.pem"}
+    assert {name for name in before if before[name] != after[name]} == {
+        name for name in files() if name.startswith("crl")
+    }
 
 
 def test_a_file_is_replaced_in_one_step(folder):
@@ -70,55 +64,19 @@ def test_a_file_is_replaced_in_one_step(folder):
     assert old != (folder / "crl.pem").read_bytes()
 
 
+def test_nothing_is_written_before_there_is_a_ca(db, settings, tmp_path):
+    settings.BROKER_DIRECTORY = tmp_path / "broker"
+    Authority.objects.all().update(issued_by=None)
+    Authority.objects.all().delete()
+    with pytest.raises(CertificateError, match="make_ca"):
+        broker.write_all(NOW)
+
+
 def test_the_broker_trusts_the_device_root_alone_and_the_https_door_the_claim_root_too(folder):
     broker.write_all(NOW)
     root, claim = (Authority.objects.get(kind=kind).certificate for kind in ("root", "claim"))
     assert (folder / "ca.pem").read_text() == root
     assert (folder / "device_https_ca.pem").read_text() == root + claim
-
-
-def test_each_list_has_a_greater_number_and_the_true_dates(folder):
-    row = revoked_certificate(NOW - 3 * DAY)
-    broker.write_all(NOW)
-    first = revocations(folder)
-    broker.write_all(NOW + timedelta(minutes=1))
-    second = revocations(folder)
-    number = [crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number for crl in (first, second)]
-    assert number[1] == number[0] + 1
-    assert [(entry.serial_number, entry.revocation_date_utc) for entry in second] == [
-        (int(row.serial, 16), (NOW - 3 * DAY).replace(microsecond=0))
-    ]
-    assert second.is_signature_valid(authorities.signer().key.public_key())
-
-
-def test_an_expired_certificate_needs_no_place_on_the_list(folder):
-    revoked_certificate(NOW - 366 * DAY)
-    broker.write_all(NOW)
-    assert list(revocations(folder)) == []
-
-
-def test_a_list_without_entries_is_signed_too(folder):
-    broker.write_all(NOW)
-    assert revocations(folder).is_signature_valid(authorities.signer().key.public_key())
-
-
-def test_an_issuing_ca_that_issues_no_more_still_has_its_list(folder):
-    old = Authority.objects.get(kind="issuing")
-    row = revoked_certificate()
-    Authority.objects.filter(pk=old.pk).update(active=False)
-    authorities._make("second", "issuing", authorities.signer("root"), DAY, NOW)
-    broker.write_all(NOW)
-    text = (folder / "crl.pem").read_text()
-    parts = [part + "-----END X509 CRL-----\n" for part in text.split("-----END X509 CRL-----\n") if part.strip()]
-    lists = [x509.load_pem_x509_crl(part.encode()) for part in parts]
-    assert sorted(len(list(each)) for each in lists) == [0, 1]
-    assert any(entry.serial_number == int(row.serial, 16) for each in lists for entry in each)
-
-
-def test_the_age_of_the_list_is_known(folder):
-    assert broker.crl_expires_at() is None
-    broker.write_all(NOW)
-    assert broker.crl_expires_at() == (NOW + broker.CRL_LIFETIME).replace(microsecond=0)
 
 
 def test_the_acl_holds_the_contracts_patterns_and_the_quarantined(folder):
@@ -190,4 +148,4 @@ def test_a_key_beside_a_certificate_of_another_is_made_good(folder):
 
 def test_the_command_writes_them(folder):
     call_command("write_broker_files")
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert {path.name for path in folder.iterdir()} == files()

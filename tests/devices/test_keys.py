@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from devices import keys, pki
 from devices.errors import CertificateError
-from devices.keys import FileKeys
+from devices.key_files import FileKeys
 
 
 @pytest.fixture
@@ -18,33 +18,39 @@ def public(key):
     return pki.key_fingerprint(key.public_key())
 
 
-def test_a_saved_key_is_loaded_again(backend):
-    key = pki.new_key()
-    backend.save("root-1", key)
+def test_a_made_key_is_loaded_again(backend):
+    key = backend.make("root-1")
     assert public(backend.load("root-1")) == public(key)
 
 
 def test_a_key_lies_encrypted_in_a_file_of_its_owner_alone(backend):
-    backend.save("root-1", pki.new_key())
+    backend.make("root-1")
     path = backend.directory / "root-1.key"
     assert path.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
     with pytest.raises(TypeError, match=r"[Pp]assword"):
         serialization.load_pem_private_key(path.read_bytes(), None)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(backend.directory.stat().st_mode) == 0o700
+    assert list(backend.directory.iterdir()) == [path], "nothing else is left"
 
 
 def test_a_key_is_never_overwritten(backend):
-    first = pki.new_key()
-    backend.save("root-1", first)
+    first = backend.make("root-1")
     with pytest.raises(FileExistsError):
-        backend.save("root-1", pki.new_key())
+        backend.make("root-1")
     assert public(backend.load("root-1")) == public(first)
+    assert [path.name for path in backend.directory.iterdir()] == ["root-1.key"]
+
+
+def test_what_a_process_left_that_was_killed_while_writing_is_in_nobodys_way(backend):
+    backend.directory.mkdir()
+    (backend.directory / ".0123.new").write_bytes(b"-----BEGIN ENCR")
+    assert public(backend.make("root-1")) == public(backend.load("root-1"))
 
 
 @pytest.mark.parametrize("passphrase", ["another passphrase", ""])
 def test_a_wrong_passphrase_opens_nothing_and_tells_nothing(backend, passphrase):
-    backend.save("root-1", pki.new_key())
+    backend.make("root-1")
     with pytest.raises(CertificateError) as refusal:
         FileKeys(backend.directory, passphrase).load("root-1")
     assert (refusal.value.code, refusal.value.status) == ("ca_key_unavailable", 503)
@@ -66,8 +72,24 @@ def test_a_missing_or_foreign_file_is_unavailable(backend):
         assert refusal.value.code == "ca_key_unavailable"
 
 
-def test_the_backend_is_that_of_the_settings(settings, tmp_path):
+def test_new_keys_are_made_where_the_settings_say(settings, tmp_path):
     settings.CA_DIRECTORY, settings.CA_KEY_PASSPHRASE = tmp_path, "from the settings"
-    key = pki.new_key()
-    keys.backend().save("k", key)
+    key = keys.backend().make("k")
     assert public(FileKeys(tmp_path, "from the settings").load("k")) == public(key)
+    assert public(keys.backend("file").load("k")) == public(key)
+
+
+def test_a_key_that_is_kept_elsewhere_says_so():
+    with pytest.raises(CertificateError, match="not on this machine") as refusal:
+        keys.backend("none")
+    assert (refusal.value.code, refusal.value.status) == ("ca_key_unavailable", 503)
+
+
+@pytest.mark.parametrize("missing", ["PKCS11_MODULE", "PKCS11_TOKEN", "PKCS11_PIN"])
+def test_a_token_that_the_settings_do_not_describe_is_named(settings, missing):
+    settings.PKCS11_MODULE, settings.PKCS11_TOKEN, settings.PKCS11_PIN = "/lib.so", "label", "the-pin"
+    setattr(settings, missing, "")
+    with pytest.raises(CertificateError, match=missing) as refusal:
+        keys.backend("pkcs11")
+    assert refusal.value.code == "ca_key_unavailable"
+    assert "the-pin" not in str(refusal.value)
