@@ -69,7 +69,14 @@ async def _run(settings: Settings, members: list[Member], options: argparse.Name
 
 
 def _one(options: argparse.Namespace) -> tuple[Settings, list[Member]]:
-    settings = Settings(options.server, options.ca, options.state, options.interval, options.seed)
+    settings = Settings(
+        options.server,
+        options.ca,
+        options.state,
+        options.interval,
+        options.seed,
+        claim_certificate=options.claim_certificate,
+    )
     return settings, [Member(options.hardware_id, options.device_type, options.claim)]
 
 
@@ -91,7 +98,14 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="one device")
     run.add_argument("--server", required=True, metavar="URL", help="the portal's HTTPS address for devices")
     run.add_argument("--ca", required=True, type=Path, metavar="FILE", help="the only CA to trust, PEM")
-    run.add_argument("--claim", required=True, metavar="TOKEN", help="needed for the first start only")
+    claim = run.add_mutually_exclusive_group(required=True)
+    claim.add_argument("--claim", default="", metavar="TOKEN", help="needed for the first start only")
+    claim.add_argument(
+        "--claim-certificate",
+        type=Path,
+        metavar="FILE",
+        help="instead: key, certificate and chain, PEM; needed for the first start only",
+    )
     run.add_argument("--device-type", required=True)
     run.add_argument("--hardware-id", required=True, help="the maker's serial")
     run.set_defaults(interval=60.0)

@@ -1,8 +1,8 @@
 """A device's certificates on its disk, so that a power cut at any moment leaves it one that works.
 
-`credentials.pem` is the current one, `next.pem` was issued and has still to be accepted by the broker, `previous.pem` is
-the one before the current; each holds key, certificate and chain. `pending.pem` is the key and the request that wait for
-a certificate. Every function here blocks on the disk, is one durable step or a few of them, and may be repeated.
+`credentials.pem` is the current one, `next.pem` was issued and has still to be accepted by the broker, `previous.pem`
+is the one before the current; each holds key, certificate and chain. `pending.pem` is the key and the request that wait
+for a certificate. Every function blocks on the disk, is one durable step or a few of them, and may be repeated.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ def keep(directory: Path, enrolment: Enrolment, request: Pending, issued: Issued
     return identity.read(directory / NEXT, enrolment)
 
 
-def promote(directory: Path, before: Identity) -> tuple[Identity, ...]:
+def promote(directory: Path, before: Identity | None) -> tuple[Identity, ...]:
     """The broker accepted the next one: it becomes the current, and `before` the previous. Answers as `load`."""
-    if before.credentials.name != PREVIOUS:
+    if before is not None and before.credentials.name != PREVIOUS:
         identity.write(directory / PREVIOUS, before.credentials.read_bytes())
     identity.rename(directory / NEXT, directory / CURRENT)
     return load(directory)

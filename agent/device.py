@@ -6,10 +6,26 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
-from uuid import UUID
 
+from agent import rotation
 from agent.boot import Boot
 from agent.instruments import Instrument
+from agent.messages import (
+    Connected,
+    Connecting,
+    Disconnected,
+    Dropped,
+    Effect,
+    Forget,
+    Message,
+    Publish,
+    Received,
+    Remember,
+    RememberSession,
+    Stopping,
+    Tick,
+)
+from agent.rotation import IDLE, Log, Rotation
 from devices import contract
 from devices.contract import CertificateProof, ContractError, Envelope, State, Status, Topic
 
@@ -41,107 +57,14 @@ class Device:
     """Readings the outbox had to drop, over restarts too."""
     dropped_reported: int = 0
     next_drop_report: float = 0.0
+    rotation: Rotation = IDLE
 
     def topic(self, channel: str) -> str:
         """This device's topic for a channel of the contract."""
         return str(Topic(self.tenant, self.device_type, self.device_id, channel))
 
 
-# --- what happens to a device ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time passes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connecting:
-    """The link is about to connect: a new session."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """The broker accepted the session and the subscriptions; the proof is for this session."""
-
-    certificate: CertificateProof
-
-
-@dataclass(frozen=True, slots=True)
-class Disconnected:
-    """The connection, or the attempt at one, is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stopping:
-    """The device shuts down in good order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message from the portal."""
-
-    topic: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """The outbox was full; `total` readings were dropped since the device was made."""
-
-    total: int
-
-
-Message = Tick | Connecting | Connected | Disconnected | Stopping | Received | Dropped
-
-
-# --- what a device wants done ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Send now, or never: only said while online."""
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    retain: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Remember:
-    """Put a reading into the outbox; it leaves from there until it is settled."""
-
-    envelope: Envelope
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """These readings are settled."""
-
-    msg_ids: tuple[UUID, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RememberSession:
-    """Keep the session number, durably, before connecting with it."""
-
-    session: int
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """Tell whoever operates the device."""
-
-    level: int
-    text: str
-
-
-Effect = Publish | Remember | Forget | RememberSession | Log
 Step = tuple[Device, tuple[Effect, ...]]
-
-
-# --- decisions ------------------------------------------------------------------------------------------------------
 
 
 def step(state: Device, message: Message, now: float) -> Step:  # noqa: PLR0911 - one line a message
@@ -152,8 +75,10 @@ def step(state: Device, message: Message, now: float) -> Step:  # noqa: PLR0911 
         case Connecting():
             state = replace(state, session=state.session + 1, online=False)
             return state, (RememberSession(state.session),)
-        case Connected(certificate):
-            return replace(state, online=True), (status(state, State.ONLINE, now, certificate),)
+        case Connected(certificate, term):
+            birth = status(state, State.ONLINE, now, certificate)
+            state, effects = _rotate(replace(state, online=True), rotation.InUse(term), now)
+            return state, (birth, *effects)
         case Disconnected():
             return replace(state, online=False), ()
         case Stopping():
@@ -162,7 +87,9 @@ def step(state: Device, message: Message, now: float) -> Step:  # noqa: PLR0911 
         case Dropped(total):
             return replace(state, dropped=total), ()
         case Received(topic, payload):
-            return _received(state, topic, payload)
+            return _received(state, topic, payload, now)
+        case _:
+            return _rotate(state, message, now)
 
 
 def status(state: Device, word: State, now: float, certificate: CertificateProof | None = None) -> Publish:
@@ -188,6 +115,9 @@ def _tick(state: Device, now: float) -> Step:
         state, event = _event(state, now, "outbox_dropped", dropped=state.dropped)
         state = replace(state, dropped_reported=state.dropped, next_drop_report=now + DROP_REPORT_SECONDS)
         effects.append(event)
+    if state.rotation.due <= now and state.online:
+        state, more = _rotate(state, rotation.Due(), now)
+        effects += more
     return state, tuple(effects)
 
 
@@ -206,16 +136,29 @@ def _event(state: Device, now: float, kind: str, **fields: int | str) -> tuple[D
     return replace(state, made=state.made + 1), Publish(state.topic("event"), contract.encode(event))
 
 
-def _received(state: Device, topic: str, payload: bytes) -> Step:
+def _received(state: Device, topic: str, payload: bytes, now: float) -> Step:
     try:
-        return HANDLERS[Topic.parse(topic).channel](state, payload)
+        return HANDLERS[Topic.parse(topic).channel](state, payload, now)
     except KeyError:
         return state, (Log(logging.DEBUG, f"nothing listens to {topic}"),)
     except ContractError as error:
         return state, (Log(logging.WARNING, f"bad message on {topic[:200]}: {error}"),)
 
 
-def _settled(state: Device, payload: bytes) -> Step:
+def _rotate(state: Device, message: rotation.Message, now: float) -> Step:
+    known, effects = rotation.step(state.rotation, message, now)
+    return replace(state, rotation=known), effects
+
+
+def _renew(state: Device, payload: bytes, now: float) -> Step:
+    return _rotate(state, rotation.Asked(contract.decode(payload, contract.RenewCertificate).serial), now)
+
+
+def _issued(state: Device, payload: bytes, now: float) -> Step:
+    return _rotate(state, rotation.Issued(contract.decode(payload, contract.IssuedCertificate)), now)
+
+
+def _settled(state: Device, payload: bytes, _: float) -> Step:
     settled = contract.decode(payload, contract.Settled)
     complaints = [
         Log(logging.WARNING, f"{refused.msg_id} was refused: {refused.reason}") for refused in settled.refused
@@ -224,13 +167,18 @@ def _settled(state: Device, payload: bytes) -> Step:
     return state, (Forget(ids), *complaints)
 
 
-def _command(state: Device, payload: bytes) -> Step:
+def _command(state: Device, payload: bytes, _: float) -> Step:
     command = contract.decode(payload, contract.Command)
     answer = contract.CommandAck(command.msg_id, "rejected", "unsupported")
     return state, (Publish(state.topic("cmd/ack"), contract.encode(answer)),)
 
 
-HANDLERS: dict[str, Callable[[Device, bytes], Step]] = {"telemetry/stored": _settled, "cmd": _command}
+HANDLERS: dict[str, Callable[[Device, bytes, float], Step]] = {
+    contract.STORED: _settled,
+    contract.COMMAND: _command,
+    contract.CERTIFICATE_RENEW: _renew,
+    contract.CERTIFICATE_ISSUED: _issued,
+}
 """What the device listens to, by channel."""
 
 

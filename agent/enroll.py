@@ -39,6 +39,7 @@ class Application:
     """What a device says to get an identity; `csr` is PEM and the same every time it asks."""
 
     claim: str
+    """A token; empty where the client's certificate is the claim."""
     device_type: str
     hardware_id: str
     csr: str
@@ -50,12 +51,15 @@ class _Problem(msgspec.Struct, frozen=True):
     title: str = ""
 
 
-def client(server: str, ca_file: Path, parallel: int = 1) -> httpx.AsyncClient:
+def client(server: str, ca_file: Path, parallel: int = 1, claim: Path | None = None) -> httpx.AsyncClient:
     """A client for the portal's HTTPS door that trusts nothing but the CA file and asks `parallel` questions at a time.
 
-    Raises OSError if the CA file is missing or empty.
+    `claim` is a claim certificate to show: a PEM file with key, certificate and chain. Raises OSError if a file is
+    missing, empty or damaged.
     """
     tls = ssl.create_default_context(cafile=str(ca_file))
+    if claim is not None:
+        tls.load_cert_chain(claim)
     limits = httpx.Limits(max_connections=parallel)
     return httpx.AsyncClient(base_url=server, verify=tls, limits=limits, timeout=httpx.Timeout(30, pool=None))
 
@@ -73,6 +77,8 @@ async def enroll(
             response = await _ask(http, application)
         except httpx.TransportError as error:
             logger.warning("%s: cannot reach the portal: %r", application.hardware_id, error)
+        except ssl.SSLError as error:  # after the handshake: that is how TLS 1.3 refuses a client's certificate
+            raise EnrolmentError("claim_certificate_refused", str(error)) from error
         else:
             if response.status_code in _ANSWERED:
                 return _enrolment(response)
@@ -83,7 +89,8 @@ async def enroll(
 
 async def _ask(http: httpx.AsyncClient, application: Application) -> httpx.Response:
     body = {"device_type": application.device_type, "hardware_id": application.hardware_id, "csr": application.csr}
-    return await http.post(PATH, json=body, headers={"Authorization": f"Bearer {application.claim}"})
+    headers = {"Authorization": f"Bearer {application.claim}"} if application.claim else {}
+    return await http.post(PATH, json=body, headers=headers)
 
 
 def _enrolment(response: httpx.Response) -> Enrolment:

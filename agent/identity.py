@@ -112,6 +112,8 @@ def read(path: Path, enrolment: Enrolment) -> Identity:
         received = path.stat().st_mtime
     except (OSError, ValueError) as error:
         raise IdentityError(f"{path} is damaged: {error}") from error
+    if not content.rstrip().endswith(b"-----END CERTIFICATE-----"):  # a parser takes no notice
+        raise IdentityError(f"{path} is damaged: the end of the chain is missing")
     if leaf.public_key() != key.public_key():
         raise IdentityError(f"{path} is damaged: the certificate is for another key")
     begin, end = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
@@ -129,7 +131,8 @@ def bundle(key: ec.EllipticCurvePrivateKey, certificate: str, chain: str, common
     """The content of a credentials file. Raises IdentityError if the parts do not fit together."""
     try:
         leaf = x509.load_pem_x509_certificate(certificate.encode())
-        x509.load_pem_x509_certificates(chain.encode())
+        if chain.strip():  # else the root itself has issued it
+            x509.load_pem_x509_certificates(chain.encode())
     except ValueError as error:
         raise IdentityError(f"not a certificate with its chain: {error}") from error
     if leaf.public_key() != key.public_key():

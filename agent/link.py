@@ -9,27 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
-from typing import Self
 
 import aiomqtt
-from paho.mqtt.enums import MQTTErrorCode
 
 from agent.backoff import Backoff
-from agent.device import (
+from agent.client import end
+from agent.device import Device, step
+from agent.dial import Dial
+from agent.identity import Broker
+from agent.journal import Journal
+from agent.messages import (
     Connected,
     Connecting,
-    Device,
     Disconnected,
     Dropped,
     Forget,
-    Log,
     Message,
     Publish,
     Received,
@@ -37,12 +35,12 @@ from agent.device import (
     RememberSession,
     Stopping,
     Tick,
-    status,
-    step,
 )
-from agent.identity import Broker, Identity
-from agent.journal import Journal
+from agent.reenroll import Door
+from agent.renewal import Renewal
 from agent.resend import FIRST, Resend
+from agent.rotation import Accepted, KeepCertificate, Log, MakeRequest, Promote, Requested, SendRequest, SwapCredentials
+from agent.wallet import Wallet
 from devices import contract
 
 logger = logging.getLogger(__name__)
@@ -53,42 +51,14 @@ STABLE_SECONDS = 30.0
 """A connection that lived this long was a good one: the next wait is short again."""
 
 
-async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they are over, whatever they raise.
-
-    Once is not enough: `asyncio.wait_for` of Python 3.11, in which aiomqtt waits for PUBACKs, swallows a cancellation
-    that arrives together with the result.
-    """
-    pending = set(tasks)
-    while pending:
-        for task in pending:
-            task.cancel()
-        done, pending = await asyncio.wait(pending, timeout=1)
-        for task in done:
-            if not task.cancelled():
-                task.exception()  # seen, so that nobody warns of it
-
-
-class _Client(aiomqtt.Client):
-    """Hangs up when the broker does not answer CONNECT in time: a late answer would bring a ghost to life."""
-
-    async def __aenter__(self) -> Self:
-        try:
-            return await super().__aenter__()
-        except BaseException:
-            if self._client.disconnect() != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                logger.debug("%s: nothing to hang up", self.identifier)
-            raise
-
-
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """What a link is connected to. `gate` bounds how many links of the process shake hands at once."""
 
     broker: Broker
-    ca_file: Path
     journal: Journal
     gate: asyncio.Semaphore
+    door: Door
     resend: Backoff = RESEND
     reconnect: Backoff = RECONNECT
 
@@ -96,37 +66,52 @@ class Wiring:
 class Link:
     """One device and its connection."""
 
-    def __init__(self, device: Device, identity: Identity, wiring: Wiring) -> None:
+    def __init__(self, device: Device, wallet: Wallet, wiring: Wiring) -> None:
         self.device = device
         self.trouble = ""
         """Why there is no connection, empty while there is one."""
-        self._identity, self._wiring = identity, wiring
+        self._wallet, self._wiring = wallet, wiring
+        self._renewal = Renewal(wallet, self._apply, lambda: self.device.online, wiring.door)
+        self._dial = Dial(wallet, wiring.broker, wiring.door.ca_file, wiring.gate)
         self._rng = Random(device.boot.random)  # noqa: S311 - spreads load, guards nothing
         self._resend = Resend(self._rng, wiring.resend)
-        self._tls: ssl.SSLContext | None = None
         self._outgoing: deque[Publish] = deque()
         self._fresh = False
+        self._swap = False
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
+        if wallet.pending is not None:  # the power went before its certificate came
+            self._apply(Requested(wallet.pending.csr, online=False))
+
+    @property
+    def refused(self) -> int:
+        """Connections the broker refused since the start: TLS or CONNECT, not those that found no broker."""
+        return self._dial.refused
+
+    @property
+    def rotated(self) -> int:
+        """Certificates that the broker accepted in place of another since the start."""
+        return self._wallet.rotated
 
     async def run(self) -> None:
         """Connect, serve, and connect again until `stop`. Dies of nothing but cancellation."""
         attempt = 0
-        while not self._stop.is_set():
-            began = time.monotonic()
-            try:
-                await self._connection()
-            except (aiomqtt.MqttError, OSError) as error:
-                self.trouble = f"{self.device.device_id}: {error}"
-                logger.debug("no line, %s", self.trouble)
-            except Exception as error:
-                self.trouble = f"{self.device.device_id}: {error!r}"
-                logger.exception("%s: connection failed", self.device.device_id)
-            self._apply(Disconnected())
-            self._outgoing.clear()
-            attempt = 0 if time.monotonic() - began > STABLE_SECONDS else attempt + 1
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), self._wiring.reconnect.full_jitter(attempt, self._rng))
+        try:
+            while not self._stop.is_set():
+                began, wait = time.monotonic(), 0.0
+                if self._wallet.expired(time.time()):
+                    wait = await self._renewal.reenroll()  # and then the broker: it is the clock that may be wrong
+                done = await self._attempt()
+                self._apply(Disconnected())
+                self._outgoing.clear()
+                lived = time.monotonic() - began
+                attempt = 0 if done or lived > STABLE_SECONDS else attempt + 1
+                if not done:
+                    wait = max(self._wiring.reconnect.full_jitter(attempt, self._rng), wait - lived)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._stop.wait(), wait)
+        finally:
+            await self._renewal.close()
 
     def tick(self, now: float) -> None:
         """Let the device act on the time (epoch seconds); what it wants kept still has to be committed."""
@@ -159,17 +144,40 @@ class Link:
                     self._wiring.journal.forget(self.device.device_id, msg_ids)
                 case RememberSession(session):
                     self._wiring.journal.session(self.device.device_id, session)
+                case SendRequest(csr):
+                    self._outgoing.append(Publish(self.device.topic(contract.CERTIFICATE_REQUEST), csr.encode()))
+                    self._wake.set()
+                case SwapCredentials():
+                    self._swap = True
+                    self._wake.set()
+                case MakeRequest() | KeepCertificate() | Promote():
+                    self._renewal.act(effect)
                 case Log(level, text):
                     logger.log(level, "%s: %s", self.device.device_id, text)
+
+    async def _attempt(self) -> bool:
+        """One connection, or the attempt at one. True if it ended on purpose: to stop, or to swap credentials."""
+        try:
+            await self._connection()
+        except (aiomqtt.MqttError, OSError) as error:
+            self.trouble = f"{self.device.device_id}: {error}"
+            logger.debug("no line, %s", self.trouble)
+        except Exception as error:
+            self.trouble = f"{self.device.device_id}: {error!r}"
+            logger.exception("%s: connection failed", self.device.device_id)
+        else:
+            return True
+        return False
 
     async def _connection(self) -> None:
         self._apply(Connecting())
         await self._wiring.journal.committed()  # the session number, before it is used
-        async with self._connected() as client:
-            proof = self._identity.proof(self.device.session, self.device.boot.boot_id)
+        self._swap, identity = False, self._wallet.using
+        async with self._dial.connected(self.device, identity) as client:
+            proof = identity.proof(self.device.session, self.device.boot.boot_id)
             self._resend.reset()
             self.trouble = ""
-            self._apply(Connected(proof))
+            self._apply(Connected(proof, self._wallet.term(identity)))
             # a publish does not notice that the line broke, only the receiver does: the first to end ends both
             both = [asyncio.create_task(self._receive(client)), asyncio.create_task(self._send(client))]
             try:
@@ -178,42 +186,13 @@ class Link:
             finally:
                 await end(both)
 
-    @contextlib.asynccontextmanager
-    async def _connected(self) -> AsyncIterator[_Client]:
-        async with contextlib.AsyncExitStack() as stack:
-            async with self._wiring.gate:
-                if self._tls is None:
-                    self._tls = await asyncio.to_thread(self._tls_context)
-                client = await stack.enter_async_context(self._new_client(self._tls))
-                device = self.device
-                filters = contract.device_filters(device.tenant, device.device_type, device.device_id)
-                await client.subscribe([(topic, 1) for topic in filters])
-            yield client
-
-    def _new_client(self, tls: ssl.SSLContext) -> _Client:
-        will = status(self.device, contract.State.OFFLINE, time.time())
-        return _Client(
-            self._wiring.broker.host,
-            self._wiring.broker.port,
-            identifier=self.device.device_id,
-            protocol=aiomqtt.ProtocolVersion.V311,
-            clean_session=False,
-            keepalive=contract.KEEPALIVE_SECONDS,
-            will=aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
-            tls_context=tls,
-        )
-
-    def _tls_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(self._wiring.ca_file))
-        context.load_cert_chain(self._identity.credentials)
-        return context
-
     async def _receive(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
             if isinstance(message.payload, bytes):
                 self._apply(Received(message.topic.value, message.payload))
 
     async def _send(self, client: aiomqtt.Client) -> None:
+        accepted = False
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -221,6 +200,11 @@ class Link:
                 self._apply(Stopping())
                 return await self._flush(client)
             await self._flush(client)
+            if not accepted:  # the birth was acknowledged
+                accepted = True
+                self._apply(Accepted())
+            if self._swap:
+                return None
             if self._resend.due <= time.monotonic():
                 repeated = await self._send_readings(client, after=FIRST, upto=self._resend.mark)
                 self._resend.repeated(time.monotonic(), unsettled=repeated != FIRST)
@@ -236,7 +220,9 @@ class Link:
     async def _send_readings(self, client: aiomqtt.Client, after: bytes, upto: bytes | None = None) -> bytes:
         """Publish what the outbox holds in a range, oldest first; answers the last id, or `after` if there was none."""
         topic, device_id = self.device.topic("telemetry"), self.device.device_id
-        while not self._stop.is_set() and (kept := self._wiring.journal.outbox.pending(device_id, after, upto)):
+        while not (self._stop.is_set() or self._swap) and (
+            kept := self._wiring.journal.outbox.pending(device_id, after, upto)
+        ):
             bodies = [envelope.body for envelope in kept]
             payload = bodies[0] if len(bodies) == 1 else b"[" + b",".join(bodies) + b"]"
             await client.publish(topic, payload, qos=1)

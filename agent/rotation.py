@@ -1,7 +1,7 @@
 """When a device renews its certificate and what it does next: `step(state, message, now)`. Pure; `renewal.py` acts.
 
-A request is repeated unchanged until it is answered. The portal usually asks first; a device that nobody asked begins by
-itself, late in the life of its certificate.
+A request is repeated unchanged until it is answered. The portal usually asks first; a device that nobody asked begins
+by itself, late in the life of its certificate.
 """
 
 from __future__ import annotations
@@ -47,11 +47,15 @@ class Term:
         return cls(serial, start + share * lifetime, min(LONGEST_SECONDS, WAIT_SHARE * lifetime), unproven)
 
 
+UNKNOWN = Term()
+"""Before the first connection."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rotation:
     """What a device knows of its renewal."""
 
-    term: Term = Term()
+    term: Term = UNKNOWN
     csr: str = ""
     """The open request (PEM), durable with its key; empty if there is none."""
     busy: bool = False
@@ -60,6 +64,10 @@ class Rotation:
     """Requests since the certificate in use was proven."""
     due: float = inf
     """When to begin or to repeat; nothing happens before (epoch seconds)."""
+
+
+IDLE = Rotation()
+"""Nothing known, nothing to do."""
 
 
 # --- what happens ---------------------------------------------------------------------------------------------------
@@ -171,24 +179,17 @@ def step(state: Rotation, message: Message, now: float) -> Step:  # noqa: PLR091
             return _in_use(state, term, now)
         case Due():
             return _begin_or_repeat(state, now)
-        case Asked(serial) if serial != state.term.serial:
-            return state, (Log(logging.DEBUG, f"asked to renew certificate {serial}, which is not in use"),)
-        case Asked():
-            return _begin_or_repeat(state, now)
+        case Asked(serial):
+            return _asked(state, serial, now)
         case Requested(csr, online):
             state = replace(state, csr=csr, busy=False)
             return _send(state, now) if online else (state, ())
-        case Issued(issued) if state.csr and not state.busy:
-            return replace(state, busy=True), (KeepCertificate(issued),)
-        case Issued():
-            return state, (Log(logging.DEBUG, "a certificate came that nothing waits for"),)
+        case Issued(issued):
+            return _issued(state, issued)
         case Kept():
             return replace(state, csr="", busy=False, due=inf), (SwapCredentials(),)
-        case Accepted() if state.term.unproven:
-            state = replace(state, term=replace(state.term, unproven=False), tries=0, due=state.term.renew_at)
-            return state, (Promote(),)
         case Accepted():
-            return state, ()
+            return _accepted(state)
         case Failed(text, level):
             return _again_later(replace(state, busy=False), now), (Log(level, f"certificate rotation: {text}"),)
 
@@ -207,6 +208,25 @@ def _in_use(state: Rotation, term: Term, now: float) -> Step:
     if state.tries and not term.unproven:  # a certificate came and was refused: ask for another, but not at once
         return replace(state, due=max(term.renew_at, now + wait(state))), ()
     return replace(state, due=term.renew_at), ()
+
+
+def _asked(state: Rotation, serial: str, now: float) -> Step:
+    if serial != state.term.serial:
+        return state, (Log(logging.DEBUG, f"asked to renew certificate {serial}, which is not in use"),)
+    return _begin_or_repeat(state, now)
+
+
+def _issued(state: Rotation, issued: IssuedCertificate) -> Step:
+    if state.busy or not state.csr:
+        return state, (Log(logging.DEBUG, "a certificate came that nothing waits for"),)
+    return replace(state, busy=True), (KeepCertificate(issued),)
+
+
+def _accepted(state: Rotation) -> Step:
+    if not state.term.unproven:
+        return state, ()
+    proven = replace(state.term, unproven=False)
+    return replace(state, term=proven, tries=0, due=proven.renew_at), (Promote(),)
 
 
 def _begin_or_repeat(state: Rotation, now: float) -> Step:

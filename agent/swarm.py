@@ -16,9 +16,11 @@ import httpx
 from agent import enroll, identity, instruments
 from agent.boot import Boot
 from agent.device import Device
-from agent.identity import Broker, Identity
+from agent.identity import Broker
 from agent.journal import Journal
 from agent.link import Link, Wiring
+from agent.reenroll import Door
+from agent.wallet import Wallet
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,10 @@ PARALLEL_HANDSHAKES = 16
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A device to be: its maker's serial, and the claim it enrols with unless it has an identity already."""
+    """A device to be: its maker's serial, and the claim it enrols with unless it has an identity already.
+
+    An empty claim: the certificate in the settings is the claim.
+    """
 
     hardware_id: str
     device_type: str
@@ -48,6 +53,8 @@ class Settings:
     interval: float = 60.0
     seed: int = 1
     broker: Broker | None = None
+    claim_certificate: Path | None = None
+    """One PEM file with key, certificate and chain."""
 
 
 class Swarm:
@@ -63,14 +70,16 @@ class Swarm:
         self._links: list[Link] = []
         self._refused = 0
         self._stop = asyncio.Event()
-        self._handshakes = asyncio.Semaphore(PARALLEL_HANDSHAKES)
+        self._handshakes, self._doors = asyncio.Semaphore(PARALLEL_HANDSHAKES), asyncio.Semaphore(PARALLEL_ENROLMENTS)
 
     async def run(self) -> bool:
         """Live until `stop`, or until every enrolment was refused. Answers whether any device lived."""
         # aiomqtt shakes hands in the default executor: it needs as many threads as the gate has places
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(PARALLEL_HANDSHAKES + 4, "blocking"))
         clock, progress = asyncio.create_task(self._clock()), asyncio.create_task(self._progress())
-        async with enroll.client(self._settings.server, self._settings.ca_file, PARALLEL_ENROLMENTS) as http:
+        settings = self._settings
+        door = (settings.server, settings.ca_file, PARALLEL_ENROLMENTS, settings.claim_certificate)
+        async with enroll.client(*door) as http:
             lives = [asyncio.create_task(self._life(member, http)) for member in self._members]
             ends = [asyncio.create_task(asyncio.wait(lives)), asyncio.create_task(self._stop.wait()), clock]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -112,17 +121,17 @@ class Swarm:
             self._links.append(link)
             await link.run()
 
-    async def _enrolled(self, member: Member, http: httpx.AsyncClient) -> Identity:
+    async def _enrolled(self, member: Member, http: httpx.AsyncClient) -> Wallet:
         directory = self._settings.state / member.hardware_id
-        if (known := await asyncio.to_thread(identity.load, directory)) is not None:
+        if (known := await asyncio.to_thread(Wallet.load, directory)) is not None:
             return known
         csr = await asyncio.to_thread(identity.request, directory, member.hardware_id)
         application = enroll.Application(member.claim, member.device_type, member.hardware_id, csr)
         answer = await enroll.enroll(http, application, Random())  # noqa: S311 - jitter
-        return await asyncio.to_thread(identity.store, directory, answer)
+        return Wallet([await asyncio.to_thread(identity.store, directory, answer)])
 
-    async def _link(self, member: Member, enrolled: Identity) -> Link:
-        settings, enrolment = self._settings, enrolled.enrolment
+    async def _link(self, member: Member, wallet: Wallet) -> Link:
+        settings, enrolment = self._settings, wallet.enrolment
         now = time.time()
         counters = await self._journal.boot(enrolment.device_id, int(now * 1000))
         seed = f"{settings.seed}/{member.hardware_id}"
@@ -139,8 +148,11 @@ class Swarm:
             next_reading=now + rng.random() * settings.interval,
             dropped=counters.dropped,
         )
+        # where a broker is given, the portal may have moved since the enrolment
+        https = (not settings.broker and enrolment.endpoints.https) or settings.server
+        door = Door(https, settings.ca_file, self._doors)
         broker = settings.broker or enrolment.endpoints.mqtt
-        return Link(device, enrolled, Wiring(broker, settings.ca_file, self._journal, self._handshakes))
+        return Link(device, wallet, Wiring(broker, self._journal, self._handshakes, door))
 
     async def _clock(self) -> None:
         """One clock and one commit for everybody."""
@@ -162,7 +174,9 @@ class Swarm:
             await asyncio.sleep(PROGRESS_SECONDS)
             online = sum(link.device.online for link in self._links)
             dropped = sum(link.device.dropped for link in self._links)
+            rotated = sum(link.rotated for link in self._links)
+            refused = sum(link.refused for link in self._links)
             trouble = next((f", trouble for example {link.trouble}" for link in self._links if link.trouble), "")
-            text = "online %d/%d, outbox %d, dropped %d, refused %d%s"
-            depth = self._journal.outbox.depth()
-            logger.info(text, online, len(self._members), depth, dropped, self._refused, trouble)
+            text = "online %d/%d, outbox %d, dropped %d, refused %d, rotated %d, refused connections %d%s"
+            counts = (self._journal.outbox.depth(), dropped, self._refused, rotated, refused)
+            logger.info(text, online, len(self._members), *counts, trouble)

@@ -10,7 +10,10 @@ import pytest
 from agent import identity
 from agent.identity import Broker, Endpoints, Enrolment, Identity
 from tests.agent.authority import Authority
+from tests.agent.bench import Home
 from tests.agent.mosquitto import Mosquitto
+from tests.agent.portal import EnrolmentDoor, Issuer, Listener
+from tests.agent.town import Town
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +39,27 @@ def enrolled(tmp_path: Path, authority: Authority) -> Identity:
     endpoints = Endpoints(Broker("127.0.0.1", 8883))
     answer = Enrolment("d-1", "acme", "cold-logger", certificate, authority.root.read_text(), endpoints)
     return identity.store(directory, answer)
+
+
+@pytest.fixture
+def town(tmp_path: Path, authority: Authority, broker: Mosquitto) -> Iterator[Town]:
+    """Where a swarm can live."""
+    door = EnrolmentDoor(authority, broker.port)
+    with door.open() as url:
+        place = Town(tmp_path, authority, broker, door, url)
+        yield place
+        place.close()
+
+
+@pytest.fixture
+def issuer(authority: Authority) -> Issuer:
+    """Answers requests for certificates at home."""
+    return Issuer(authority)
+
+
+@pytest.fixture
+def home(broker: Mosquitto, enrolled: Identity, authority: Authority, issuer: Issuer) -> Home:
+    """Where device d-1 is at home."""
+    listener = Listener(broker.plain_port)
+    listener.issuer = issuer
+    return Home(enrolled.credentials.parent, broker, authority, listener)

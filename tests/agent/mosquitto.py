@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.agent.authority import Authority
@@ -14,8 +15,11 @@ CONFIGURATION = """
 per_listener_settings true
 user root
 max_queued_messages 100000
+log_dest file {log}
+log_type all
 listener {port} 127.0.0.1
 cafile {root}
+crlfile {crl}
 certfile {certificate}
 keyfile {key}
 require_certificate true
@@ -24,6 +28,7 @@ use_username_as_clientid true
 listener {plain_port} 127.0.0.1
 allow_anonymous true
 """
+RELOADS = "Reloading config"
 
 
 class Mosquitto:
@@ -31,11 +36,17 @@ class Mosquitto:
 
     def __init__(self, directory: Path, authority: Authority) -> None:
         certificate, key = authority.server()
-        self.port, self.plain_port = _free_port(), _free_port()
-        self._configuration = directory / "mosquitto.conf"
+        self.port, self.plain_port = free_port(), free_port()
+        self._configuration, self._log = directory / "mosquitto.conf", directory / "mosquitto.log"
         self._configuration.write_text(
             CONFIGURATION.format(
-                port=self.port, plain_port=self.plain_port, root=authority.root, certificate=certificate, key=key
+                port=self.port,
+                plain_port=self.plain_port,
+                root=authority.root,
+                crl=authority.crl,
+                log=self._log,
+                certificate=certificate,
+                key=key,
             )
         )
         self.process: subprocess.Popen[bytes] | None = None
@@ -44,13 +55,19 @@ class Mosquitto:
         """Returns when it listens."""
         command = ["/usr/sbin/mosquitto", "-c", str(self._configuration)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
+
+        def listens() -> bool:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.plain_port)) == 0:
-                    return
-            time.sleep(0.02)
-        raise TimeoutError("mosquitto does not listen")
+                return probe.connect_ex(("127.0.0.1", self.plain_port)) == 0
+
+        _wait("mosquitto listens", listens)
+
+    def reload(self) -> None:
+        """Read the CRL again; connections made from now on are judged by it."""
+        assert self.process is not None
+        before = self._log.read_text().count(RELOADS)
+        self.process.send_signal(signal.SIGHUP)
+        _wait("mosquitto reloads", lambda: self._log.read_text().count(RELOADS) > before)
 
     def kill(self) -> None:
         """kill -9."""
@@ -60,7 +77,16 @@ class Mosquitto:
             self.process = None
 
 
-def _free_port() -> int:
+def _wait(what: str, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(what)
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

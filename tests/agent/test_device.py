@@ -9,14 +9,13 @@ import pytest
 
 from agent import instruments
 from agent.boot import Boot
-from agent.device import (
+from agent.device import Device, status, step
+from agent.messages import (
     Connected,
     Connecting,
-    Device,
     Disconnected,
     Dropped,
     Forget,
-    Log,
     Message,
     Publish,
     Received,
@@ -24,9 +23,8 @@ from agent.device import (
     RememberSession,
     Stopping,
     Tick,
-    status,
-    step,
 )
+from agent.rotation import KeepCertificate, Log, MakeRequest, Requested, SendRequest, Term
 from devices import contract
 from devices.contract import CertificateProof, Command, CommandAck, Refusal, Settled, State, Status
 
@@ -150,6 +148,10 @@ def test_an_unknown_command_is_rejected_as_unsupported() -> None:
         ("/acme/pump/d-1/telemetry/stored", b"\xff" * (contract.MAX_PAYLOAD_BYTES + 1)),
         ("/acme/pump/d-1/cmd", b"[]"),
         ("/acme/pump/d-1/ota", b"{}"),
+        ("/acme/pump/d-1/certificate/renew", b"{}"),
+        ("/acme/pump/d-1/certificate/renew", b'{"serial": "XYZ", "not_after": 0}'),
+        ("/acme/pump/d-1/certificate/issued", b'{"certificate": 1}'),
+        ("/acme/pump/d-1/certificate/csr", b""),
         ("/acme/pump/d-1/nonsense", b"{}"),
         ("", b""),
     ],
@@ -179,3 +181,29 @@ def test_dropped_readings_are_reported_once_online_and_at_most_once_a_minute() -
 
 def test_a_device_that_lost_its_line_is_offline() -> None:
     assert not step(device(online=True), Disconnected(), NOW)[0].online
+
+
+def test_the_portal_asks_and_issues_and_the_device_does_its_part() -> None:
+    state, _ = step(device(), Connected(PROOF, Term("ab12", NOW + 1000)), NOW)
+    ask = contract.encode(contract.RenewCertificate("ab12", 0))
+    state, said = step(state, Received("/acme/pump/d-1/certificate/renew", ask), NOW)
+    assert said == (MakeRequest(),)
+    state, said = step(state, Requested("csr", online=True), NOW)
+    assert said == (SendRequest("csr"),)
+    issued = contract.IssuedCertificate("leaf", "chain")
+    state, said = step(state, Received("/acme/pump/d-1/certificate/issued", contract.encode(issued)), NOW)
+    assert said == (KeepCertificate(issued),)
+
+
+def test_unasked_it_renews_when_due_and_online_only() -> None:
+    state, _ = step(device(next_reading=NOW + 9), Connected(PROOF, Term("ab12", NOW + 5)), NOW)
+    assert step(state, Tick(), NOW + 4.9) == (state, ())
+    assert effects(replace(state, online=False), Tick(), NOW + 5) == []
+    assert effects(state, Tick(), NOW + 5) == [MakeRequest()]
+
+
+def test_the_birth_comes_before_an_open_request_is_repeated() -> None:
+    state, _ = step(device(), Requested("csr", online=False), NOW)
+    birth, request = effects(state, Connected(PROOF, Term("ab12", NOW + 5)))
+    assert isinstance(birth, Publish)
+    assert request == SendRequest("csr")

@@ -46,6 +46,48 @@ def test_a_claim_and_a_request_become_an_identity(url: str, tmp_path: Path, auth
     identity.store(tmp_path, answer)
 
 
+def claim_file(folder: Path, root: Authority) -> Path:
+    """A claim certificate of a root of its own, with its key and chain."""
+    key = identity.new_key()
+    path = folder / "claim.pem"
+    path.write_bytes(identity.bundle(key, root.sign(identity.csr(key, "claim"), "claim"), root.root.read_text()))
+    return path
+
+
+def test_a_claim_certificate_does_what_a_token_does_and_no_token_is_sent(tmp_path: Path, authority: Authority) -> None:
+    folders = [tmp_path / name for name in ("claims", "strangers")]
+    for folder in folders:
+        folder.mkdir()
+    claims, strangers = map(Authority, folders)
+    door = EnrolmentDoor(authority, claims=claims.root)
+    application = Application("", "pump", "serial-1", identity.request(tmp_path / "d", "serial-1"))
+
+    async def ask(claim: Path | None) -> Enrolment:
+        async with enroll.client(url, authority.root, claim=claim) as http, asyncio.timeout(1):
+            return await enroll.enroll(http, application, Random(1), QUICK)
+
+    with door.open() as url:
+        answer = asyncio.run(ask(claim_file(tmp_path, claims)))
+        assert answer.device_id == "d-serial-1"
+        with pytest.raises(EnrolmentError, match="claim_unknown"):
+            asyncio.run(ask(None))
+        asked = len(door.asked)
+        with pytest.raises(EnrolmentError, match="claim_certificate_refused"):  # the door does not even listen
+            asyncio.run(ask(claim_file(tmp_path, strangers)))
+        assert len(door.asked) == asked
+
+
+@pytest.mark.parametrize("content", [None, b"", b"garbage"])
+def test_a_claim_certificate_that_cannot_be_read_is_an_error(
+    tmp_path: Path, authority: Authority, content: bytes | None
+) -> None:
+    path = tmp_path / "claim.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(OSError):
+        enroll.client("https://localhost", authority.root, claim=path)
+
+
 @pytest.mark.parametrize(
     "answer",
     [

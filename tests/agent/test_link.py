@@ -3,12 +3,7 @@
 import asyncio
 import base64
 import signal
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from random import Random
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import pytest
@@ -16,41 +11,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent import instruments
 from agent.backoff import Backoff
-from agent.boot import Boot
-from agent.device import Device
-from agent.identity import Broker, Identity
-from agent.journal import Journal
-from agent.link import Link, Wiring, end
-from agent.outbox import Outbox
+from agent.client import end
+from agent.identity import Identity
+from agent.link import Link
 from devices.contract import Command, Topic, encode, proof_statement
 from tests.agent.authority import Authority
+from tests.agent.bench import Bench, Home, heard
 from tests.agent.mosquitto import Mosquitto
 from tests.agent.portal import Listener
-
-TICK = 0.02
-
-
-@dataclass
-class Bench:
-    """A link at work, the portal's ear, and the journal between."""
-
-    link: Link
-    listener: Listener
-    journal: Journal
-    life: asyncio.Task[None]
-    parts: tuple[Identity, Wiring]
-
-    def kept(self) -> set[UUID]:
-        """What is in the outbox."""
-        return {UUID(bytes=kept.msg_id) for kept in self.journal.outbox.pending("d-1", limit=10_000)}
-
-    async def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
-        """Wait for something inside the agent. Raises TimeoutError."""
-        async with asyncio.timeout(seconds):
-            while not condition():
-                await asyncio.sleep(TICK)
 
 
 @pytest.fixture
@@ -61,51 +30,15 @@ def resend() -> Backoff:
 
 @pytest.fixture
 def run(
-    tmp_path: Path, broker: Mosquitto, enrolled: Identity, authority: Authority, resend: Backoff
+    broker: Mosquitto, enrolled: Identity, authority: Authority, resend: Backoff
 ) -> Callable[[Callable[[Bench], Awaitable[None]]], None]:
     """Run a scenario with a live device that reads every 50 ms."""
 
-    @asynccontextmanager
-    async def bench() -> AsyncIterator[Bench]:
-        device = Device(
-            tenant="acme",
-            device_type="cold-logger",
-            device_id="d-1",
-            boot=Boot(int(time.time() * 1000), 1),
-            instrument=instruments.make("cold-logger", Random(1)),
-            seed="1",
-            interval=0.05,
-        )
-        journal = Journal(Outbox(tmp_path / "outbox", 10_000))
-        wiring = Wiring(
-            Broker("localhost", broker.port),
-            authority.root,
-            journal,
-            asyncio.Semaphore(4),
-            resend=resend,
-            reconnect=Backoff(0.1, 0.3),
-        )
-        link, listener = Link(device, enrolled, wiring), Listener(broker.plain_port)
-
-        async def clock() -> None:
-            while True:
-                link.tick(time.time())
-                link.committed((await journal.commit()).get("d-1"))
-                await asyncio.sleep(TICK)
-
-        ear = asyncio.create_task(listener.run())
-        await listener.ready.wait()
-        life = asyncio.create_task(link.run())
-        tasks = [ear, life, asyncio.create_task(clock())]
-        try:
-            yield Bench(link, listener, journal, life, (enrolled, wiring))
-        finally:
-            await end(tasks)
-
     def runner(scenario: Callable[[Bench], Awaitable[None]]) -> None:
         async def whole() -> None:
-            async with bench() as it:
-                await scenario(it)
+            home = Home(enrolled.credentials.parent, broker, authority, Listener(broker.plain_port))
+            async with heard(home.listener), home.switched_on(resend) as bench:
+                await scenario(bench)
 
         asyncio.run(whole())
 

@@ -1,0 +1,125 @@
+"""A device at work beside the portal's ear, from what lies in its directory; it can be switched off and on again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from uuid import UUID
+
+from agent import credentials, instruments
+from agent.backoff import Backoff
+from agent.boot import Boot
+from agent.client import end
+from agent.device import Device
+from agent.identity import Broker
+from agent.journal import Journal
+from agent.link import Link, Wiring
+from agent.outbox import Outbox
+from agent.reenroll import Door
+from agent.wallet import Wallet
+from tests.agent.authority import Authority
+from tests.agent.mosquitto import Mosquitto
+from tests.agent.portal import Listener
+
+TICK = 0.02
+RESEND, RECONNECT = Backoff(0.5, 1), Backoff(0.1, 0.3)
+
+
+@dataclass(frozen=True)
+class Home:
+    """What stays when a device is switched off: its directory, the broker, the authority, the portal's ear."""
+
+    directory: Path
+    broker: Mosquitto
+    authority: Authority
+    listener: Listener
+    server: str = "https://localhost:1"
+
+    @asynccontextmanager
+    async def switched_on(self, resend: Backoff = RESEND, reconnect: Backoff = RECONNECT) -> AsyncIterator[Bench]:
+        """The device d-1, which reads every 50 ms, until the end of the block."""
+        wallet = Wallet.load(self.directory)
+        assert wallet is not None
+        journal = Journal(Outbox(self.directory.with_suffix(".sqlite"), 10_000))
+        counters = journal.outbox.counters("d-1")
+        device = Device(
+            tenant="acme",
+            device_type="cold-logger",
+            device_id="d-1",
+            boot=Boot(int(time.time() * 1000), 1),
+            instrument=instruments.make("cold-logger", Random(1)),
+            seed="1",
+            interval=0.05,
+            session=counters.session,
+        )
+        door = Door(self.server, self.authority.root, asyncio.Semaphore(4))
+        to = Broker("localhost", self.broker.port)
+        wiring = Wiring(to, journal, asyncio.Semaphore(4), door, resend=resend, reconnect=reconnect)
+        link = Link(device, wallet, wiring)
+
+        async def clock() -> None:
+            while True:
+                link.tick(time.time())
+                link.committed((await journal.commit()).get("d-1"))
+                await asyncio.sleep(TICK)
+
+        life = asyncio.create_task(link.run())
+        tasks = [life, asyncio.create_task(clock())]
+        try:
+            yield Bench(link, self.listener, journal, life, (wallet, wiring))
+        finally:
+            await end(tasks)
+            journal.close()
+
+
+@asynccontextmanager
+async def heard(listener: Listener) -> AsyncIterator[None]:
+    """The portal's ear is open during the block."""
+    ear = asyncio.create_task(listener.run())
+    await listener.ready.wait()
+    try:
+        yield
+    finally:
+        await end([ear])
+
+
+@dataclass
+class Bench:
+    """A link at work, the portal's ear, and the journal between."""
+
+    link: Link
+    listener: Listener
+    journal: Journal
+    life: asyncio.Task[None]
+    parts: tuple[Wallet, Wiring]
+
+    def kept(self) -> set[UUID]:
+        """What is in the outbox."""
+        return {UUID(bytes=kept.msg_id) for kept in self.journal.outbox.pending("d-1", limit=10_000)}
+
+    async def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
+        """Wait for something inside the agent. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(TICK)
+
+
+def run(home: Home, scenario: Callable[[Bench], Awaitable[None]], reconnect: Backoff = RECONNECT) -> None:
+    """Run a scenario with the device online."""
+
+    async def whole() -> None:
+        async with heard(home.listener), home.switched_on(reconnect=reconnect) as bench:
+            await home.listener.until(home.listener.births)
+            await scenario(bench)
+
+    asyncio.run(whole())
+
+
+def held(home: Home) -> dict[str, str]:
+    """Serial numbers by file."""
+    return {one.credentials.name: one.serial for one in credentials.load(home.directory)}
