@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import quote
 from django.core.paginator import Paginator
 from django.db import models
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.functional import cached_property
 
 from devices import evidence
@@ -49,6 +51,12 @@ class FleetAdmin(admin.ModelAdmin):
         """Nothing is deleted by hand unless a page says otherwise: rows are evidence."""
         return False
 
+    def buttons(self, request: HttpRequest, *names: str) -> list[tuple[str, str]]:
+        """Of these actions those that this person may take, as buttons of a row's own page."""
+        allowed = self.get_actions(request)
+        found = [(name, allowed.get(name)) for name in names]
+        return [(name, str(action[2])) for name, action in found if action]
+
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """Django's log, and ours."""
         self._record("added", request, obj, message)
@@ -71,35 +79,74 @@ class FleetAdmin(admin.ModelAdmin):
         )
 
 
+def ask_reason(
+    model_admin: FleetAdmin,
+    request: HttpRequest,
+    rows: models.QuerySet[Any],
+    verb: str,
+    *,
+    about: Callable[[Any], str] = str,
+    notes: Callable[[], list[str]] = list,
+) -> str | TemplateResponse:
+    """The reason somebody gave; until then the page that says what will happen to how many, and asks why.
+
+    `about` tells one row, `notes` what else must be known before; both are asked only for that page.
+    """
+    reason = request.POST.get("reason", "").strip()
+    if reason:
+        return reason[:_REASON_LENGTH]
+    total = rows.count()
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": f"{verb}: {total} selected",
+        "verb": verb,
+        "rows": [about(row) for row in rows[:_SHOWN_ROWS]],
+        "more": max(total - _SHOWN_ROWS, 0),
+        "notes": notes(),
+        "selected": request.POST.getlist("_selected_action"),
+        "across": request.POST.get("select_across") == "1",
+        "action": request.POST.get("action"),
+        "back": _back(model_admin, request),
+        "missing": "confirmed" in request.POST,
+        "opts": model_admin.opts,
+    }
+    return TemplateResponse(request, "admin/reason.html", context)
+
+
 def with_reason(
     model_admin: FleetAdmin,
     request: HttpRequest,
     rows: models.QuerySet[Any],
     verb: str,
     carry_out: Callable[[Any, str], bool],
+    **told: Any,
 ) -> HttpResponse | None:
     """An admin action that says what it will do to how many, asks why, and then does it row by row.
 
-    `carry_out(row, reason)` calls the use case and tells whether anything changed.
+    `carry_out(row, reason)` calls the use case and tells whether anything changed; `told` goes to `ask_reason`.
     """
-    reason = request.POST.get("reason", "").strip()
-    if not reason:
-        context = {
-            **model_admin.admin_site.each_context(request),
-            "title": f"{verb}: {rows.count()} selected",
-            "verb": verb,
-            "rows": rows[:_SHOWN_ROWS],
-            "more": max(rows.count() - _SHOWN_ROWS, 0),
-            "selected": request.POST.getlist("_selected_action"),
-            "action": request.POST.get("action"),
-            "missing": "confirmed" in request.POST,
-            "opts": model_admin.opts,
-        }
-        return TemplateResponse(request, "admin/reason.html", context)
-    done = sum(carry_out(row, reason[:_REASON_LENGTH]) for row in rows)
+    answer = ask_reason(model_admin, request, rows, verb, **told)
+    if not isinstance(answer, str):
+        return answer
+    done = sum(carry_out(row, answer) for row in rows)
     left = rows.count() - done
-    messages.success(request, f"{verb}: {done} done" + (f", {left} were not in a state for it." if left else "."))
-    return None
+    text = f"{verb}: {done} done" + (f", {left} were not in a state for it." if left else ".")
+    messages.add_message(request, messages.SUCCESS if done else messages.WARNING, text)
+    return where_from(model_admin, request)
+
+
+def where_from(model_admin: FleetAdmin, request: HttpRequest) -> HttpResponse | None:
+    """Back to the row's own page when the button was there; None leads to the list."""
+    back = _back(model_admin, request)
+    return HttpResponseRedirect(back) if back else None
+
+
+def _back(model_admin: FleetAdmin, request: HttpRequest) -> str:
+    chosen = request.POST.getlist("_selected_action")
+    if "back" not in request.POST or len(chosen) != 1:
+        return ""
+    opts = model_admin.opts
+    return reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=[quote(chosen[0])])
 
 
 class ReadOnlyAdmin(FleetAdmin):

@@ -1,20 +1,26 @@
 """The HTTP door of this room for apps and devices."""
 
+import hashlib
 from typing import Any
 
+from cryptography import x509
 from django.conf import settings
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
+from django.utils.cache import get_conditional_response
+from django.utils.http import http_date, parse_http_date, quote_etag
 from redis import RedisError
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 
-from devices import claims, enrollment
+from devices import admission, broker, callers, enrollment
 from devices.approvals import Waiting
-from devices.errors import ProvisioningError
 
 
 class Throttle(ScopedRateThrottle):
@@ -31,19 +37,25 @@ class Throttle(ScopedRateThrottle):
 class ProvisionRequest(serializers.Serializer[Any]):
     """What a device sends to enrol."""
 
-    device_type = serializers.CharField(max_length=63)
-    hardware_id = serializers.CharField(max_length=enrollment.MAX_HARDWARE_ID)
+    device_type = serializers.CharField(max_length=63, required=False, default="")
+    hardware_id = serializers.CharField(max_length=enrollment.MAX_HARDWARE_ID, required=False, default="")
     csr = serializers.CharField(max_length=16 * 1024, trim_whitespace=False)
 
 
 class ProvisionView(APIView):
-    """`POST /api/v1/devices/provision`: a claim (`Authorization: Bearer fpc_…`) and a CSR become an identity.
+    """`POST /api/v1/devices/provision`: a claim and a CSR become an identity.
 
-    201 for a new device, 200 when the same device asks again with the same key, 202 with Retry-After while somebody
-    must approve it. Refusals are problem details whose
-    `error_code` is one of claim_unknown (401), claim_expired, claim_revoked, claim_used_up, claim_other_type,
-    claim_other_hardware, rejected (403), hardware_id_taken, key_reused, device_not_active (409), csr_refused (400),
-    too_many_waiting (429), try_again (503).
+    The claim is a token (`Authorization: Bearer fpc_…`), or the client certificate: a claim certificate, or the one
+    that a device was born with. A device's own certificate, even one that expired not too long ago, gets the next.
+    `device_type` may be left out where the claim decides it, `hardware_id` where the certificate does.
+
+    201 for a new device, 200 when the same device asks again with the same key or renews, 202 with Retry-After while
+    somebody must approve it. Refusals are problem details whose `error_code` is one of claim_missing, claim_unknown,
+    certificate_unknown, certificate_revoked, certificate_expired, certificate_not_yet_valid (401), claim_expired,
+    claim_revoked, claim_used_up, claim_other_type, claim_other_hardware, other_device_type, other_hardware_id,
+    device_not_active, no_certificate, rejected (403), hardware_id_taken, key_reused, key_revoked, claim_ambiguous,
+    approval_used, device_not_active (409), csr_refused, hardware_id, two_credentials, bad_certificate, forged_header
+    (400), too_many_waiting, too_many_unseen (429), try_again (503).
     """
 
     authentication_classes = ()
@@ -53,18 +65,18 @@ class ProvisionView(APIView):
 
     def post(self, request: Request) -> Response:
         """Enrol a device."""
+        now = timezone.now()
+        caller = callers.identify(request, now, recovering=True)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise ProvisioningError("Send a claim: Authorization: Bearer <claim>.", "claim_missing", 401)
+        token = token.strip() if scheme.lower() == "bearer" else ""
+        admission.check_credential(caller, token)
         asked = ProvisionRequest(data=request.data)
         asked.is_valid(raise_exception=True)
         told = asked.validated_data
-        claim = claims.of_token(token.strip())
-        result = enrollment.enroll(
-            claim, told["device_type"], told["hardware_id"], told["csr"].encode(), timezone.now()
-        )
+        application = admission.Application(told["csr"].encode(), token, told["device_type"], told["hardware_id"])
+        result = admission.admit(caller, application, now)
         if isinstance(result, Waiting):
-            waits = {"state": "waiting", "detail": "Somebody must approve this device. Ask again."}
+            waits = {"state": "waiting", "detail": admission.WAITS}
             return Response(waits, status=202, headers={"Retry-After": str(result.retry_seconds)})
         body = {
             "device_id": result.device.device_id,
@@ -78,3 +90,26 @@ class ProvisionView(APIView):
             },
         }
         return Response(body, status=201 if result.created else 200)
+
+
+class CrlView(APIView):
+    """`GET /pki/crl/ca-<n>.crl`: the revocation list of an issuing CA (RFC 5280), for everybody, as DER."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
+        """Nothing is negotiated: a client may ask for the type it gets, which DRF knows nothing of."""
+        return JSONRenderer(), JSONRenderer.media_type
+
+    def get(self, request: Request, authority: str) -> HttpResponseBase:
+        """The latest list, or 304."""
+        der = broker.crl_der(int(authority))
+        headers = {
+            "Cache-Control": "public, max-age=60",
+            "ETag": quote_etag(hashlib.sha256(der).hexdigest()),
+            "Last-Modified": http_date(x509.load_der_x509_crl(der).last_update_utc.timestamp()),
+        }
+        full = HttpResponse(der, content_type="application/pkix-crl", headers=headers)
+        when = parse_http_date(headers["Last-Modified"])
+        return get_conditional_response(request._request, headers["ETag"], when, full) or full

@@ -1,6 +1,10 @@
 """Who is out there?"""
 
 from django.apps import AppConfig
+from django.utils import timezone
+
+SUCCESSION = 50
+"""Certificates on a device's page; the list of certificates has the rest."""
 
 
 class DevicesConfig(AppConfig):
@@ -10,8 +14,11 @@ class DevicesConfig(AppConfig):
 
     def ready(self) -> None:
         """Tiles link to the filtered list behind their figure."""
-        from devices import tenancy  # noqa: F401 (registers its system check)
-        from devices.models import Certificate, Device, Finding
+        from devices import (
+            tenancy,  # noqa: F401 (registers its system check)
+            tokens,
+        )
+        from devices.models import Approval, Certificate, Device, Finding
         from devices.panels import Panel, Tile, add_panel, add_tile
 
         add_tile(Tile("Devices", "devices/device/", Device.objects.count))
@@ -20,7 +27,17 @@ class DevicesConfig(AppConfig):
         away = Device.objects.in_service().filter(presence__online=False)
         add_tile(Tile("Offline", "devices/device/?state__exact=active&presence__online__exact=0", away.count, "bad"))
         findings = Finding.objects.filter(resolved_at__isnull=True)
-        add_tile(Tile("Open findings", "devices/finding/?resolved_at__isempty=1", findings.count, "warning"))
+        critical = findings.filter(severity=Finding.Severity.CRITICAL)
+        add_tile(
+            Tile(
+                "Open findings",
+                "devices/finding/?resolved_at__isempty=1",
+                findings.count,
+                lambda: "bad" if critical.exists() else "warning",
+            )
+        )
+        waiting = Approval.objects.filter(state="pending")
+        add_tile(Tile("Waiting for approval", "devices/approval/?state__exact=pending", waiting.count, "warning"))
         pending = Certificate.objects.filter(state="pending")
         add_tile(Tile("Certificates not yet seen", "devices/certificate/?state__exact=pending", pending.count))
         add_panel(
@@ -28,7 +45,15 @@ class DevicesConfig(AppConfig):
                 "certificates",
                 "Certificates",
                 "admin/devices/device/certificates.html",
-                lambda device: {"certificates": device.certificates.select_related("authority")[:20]},
+                lambda device: {"certificates": device.certificates.succession()[:SUCCESSION]},
+            )
+        )
+        add_panel(
+            Panel(
+                "tokens",
+                "Tokens",
+                "admin/devices/device/tokens.html",
+                lambda device: {"tokens": tokens.newest(device, timezone.now())},
             )
         )
         add_panel(

@@ -60,6 +60,16 @@ def make_claim(
     return claim, secret
 
 
+def revoke(claim: Claim, reason: str, user: Any, now: datetime) -> bool:
+    """Let no further device join by it; those that have joined stay. False when it was revoked before."""
+    with transaction.atomic():
+        changed = Claim.objects.filter(pk=claim.pk, revoked_at__isnull=True).update(revoked_at=now)
+        if changed:
+            detail = {"claim": claim.prefix}
+            evidence.record("claim.revoked", tenant=claim.tenant, user=user, reason=reason, detail=detail)
+    return bool(changed)
+
+
 def _credential(claim: Claim, lifetime: timedelta, now: datetime) -> str:
     """Give a claim what it is recognised by; returns what the device gets."""
     if claim.kind == Claim.Kind.TOKEN:

@@ -191,6 +191,8 @@ OPEN_IN_QUARANTINE = (STATUS, COMMAND, COMMAND_ACK)
 """All that is left to a quarantined device."""
 SHARED = "$share/"
 """How the filter of a shared subscription begins."""
+_BROKER_LOG = "$SYS/broker/log/"
+"""Where Mosquitto publishes its own log, by type; readable on the portal's listener alone."""
 
 _IN, _OUT = Direction.FROM_DEVICE, Direction.TO_DEVICE
 CHANNELS: dict[str, Channel] = {
@@ -284,6 +286,16 @@ def control_filters() -> list[str]:
         + [f"/+/+/+/child/+/{c.name}" for c in names if c.child]
         + ["$aws/things/+/shadow/#"]
     )
+
+
+def broker_log_filters() -> list[str]:
+    """Notices and errors of the broker: who connected, who was refused. Not all: information is about its database."""
+    return [f"{_BROKER_LOG}N", f"{_BROKER_LOG}E"]
+
+
+def is_broker_log(topic: str) -> bool:
+    """Is it the broker that speaks, and no device?"""
+    return topic.startswith(_BROKER_LOG)
 
 
 def device_filters(tenant: str, device_type: str, device_id: str) -> list[str]:

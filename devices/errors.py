@@ -31,3 +31,10 @@ class CertificateError(DomainError):
     """A certificate request, certificate or key is not acceptable."""
 
     code = "certificate_error"
+
+
+class TokenError(DomainError):
+    """A device's token is not known, or no longer good."""
+
+    code = "token_refused"
+    status = 401

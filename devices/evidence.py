@@ -1,5 +1,6 @@
 """Writing evidence: what everybody records, at the bottom of the house."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -7,6 +8,7 @@ import structlog
 from django.db import connection
 from django.utils import timezone
 
+from devices.auditing import Found
 from devices.models import Device, Event, Finding, Tenant
 
 
@@ -36,12 +38,24 @@ def record(
     )
 
 
-_FIND = """
-    INSERT INTO devices_finding (kind, severity, device_id, subject, detail, count, first_seen_at, last_seen_at)
-    VALUES (%s, %s, %s, %s, %s, %s, now(), now())
-    ON CONFLICT (kind, device_id, subject) WHERE resolved_at IS NULL
-    DO UPDATE SET count = devices_finding.count + excluded.count, last_seen_at = now(), detail = excluded.detail
+SUPPRESSED = """
+    s.kind = f.kind AND (s.device_id IS NULL OR s.device_id = f.device_id)
+    AND (s.subject = '' OR s.subject = f.subject) AND s.expires_at > now()
 """
+"""SQL: does the suppression `s` keep the finding `f` quiet?"""
+# The same order everywhere: two workers that raise the same findings wait for each other and do not deadlock.
+_RAISE = f"""
+    INSERT INTO devices_finding (kind, severity, device_id, subject, detail, count, first_seen_at, last_seen_at)
+    SELECT f.kind, f.severity, f.device_id, f.subject, f.detail, %(count)s, now(), now()
+      FROM unnest(%(kinds)s::text[], %(severities)s::text[], %(devices)s::int[], %(subjects)s::text[],
+                  %(details)s::text[]) AS f (kind, severity, device_id, subject, detail)
+     WHERE NOT EXISTS (SELECT FROM devices_suppression s WHERE {SUPPRESSED})
+     ORDER BY f.kind, f.device_id, f.subject
+    ON CONFLICT (kind, device_id, subject) WHERE resolved_at IS NULL
+    DO UPDATE SET count = devices_finding.count + %(again)s, last_seen_at = now(), severity = excluded.severity,
+                  detail = excluded.detail
+    RETURNING xmax = 0
+"""  # noqa: S608 (made of constants only)
 
 
 def find(
@@ -53,6 +67,27 @@ def find(
     severity: str = Finding.Severity.WARNING,
     count: int = 1,
 ) -> None:
-    """Raise a finding, or count the open one of the same kind, device and subject up."""
+    """Raise a finding, or count the open one of the same kind, device and subject up. Not while it is suppressed."""
+    find_all([Found(kind, detail, severity, device_pk, subject)], count=count, again=count)
+
+
+def find_all(found: Iterable[Found], *, count: int = 1, again: int = 0) -> int:
+    """Raise findings in one statement; those that are open already are seen again, and count up by `again`.
+
+    No two may have the same kind, device and subject. Returns how many are new.
+    """
+    rows = list(found)
     with connection.cursor() as cursor:
-        cursor.execute(_FIND, [kind, severity, device_pk, subject[:200], detail[:500], count])
+        cursor.execute(
+            _RAISE,
+            {
+                "kinds": [row.kind for row in rows],
+                "severities": [str(row.severity) for row in rows],
+                "devices": [row.device_pk for row in rows],
+                "subjects": [row.subject[:200] for row in rows],
+                "details": [row.detail[:500] for row in rows],
+                "count": count,
+                "again": again,
+            },
+        )
+        return sum(new for (new,) in cursor.fetchall())

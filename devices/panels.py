@@ -16,8 +16,8 @@ class Tile:
     url: str
     """Path with query below the admin, e.g. `devices/device/?presence__online__exact=1`."""
     figure: Callable[[], int]
-    tone: str = "neutral"
-    """Colour of a figure above zero: neutral, good, warning, bad."""
+    tone: str | Callable[[], str] = "neutral"
+    """Colour of a figure above zero: neutral, good, warning, bad; or what tells it then, by one query."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,7 @@ def read_request(text: bytes) -> x509.CertificateSigningRequest:
         weak = isinstance(request.signature_hash_algorithm, _WEAK_HASHES)
         valid = request.is_signature_valid
         authority = _asks_for_authority(request.extensions)
+        printable = all(str(part.value).isprintable() for part in request.subject)
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         raise RequestRefused("This is not a PKCS#10 request with a supported key and signature.") from error
     if weak:
@@ -195,6 +196,8 @@ def read_request(text: bytes) -> x509.CertificateSigningRequest:
         raise RequestRefused("The request is not signed with its own key.")
     if authority:
         raise RequestRefused("The request asks for a certificate authority; a device gets a client certificate.")
+    if not printable:
+        raise RequestRefused("The request's subject has characters that cannot be printed.")
     return request
 
 

@@ -65,6 +65,22 @@ def seen(device_pks: Iterable[int], now: datetime) -> None:
         cursor.execute(_SEEN, {"devices": sorted(set(device_pks)), "now": now})
 
 
+def posted(device: Device, now: datetime) -> bool:
+    """A device was heard over HTTPS, where there is no birth and no will: one that never had a birth comes online.
+
+    From then on silence ends it and being heard (`seen`) brings it back. A device that said goodbye over MQTT stays
+    offline until its next birth. False when nothing changed.
+    """
+    if device.presence.online or device.presence.session >= 0:
+        return False
+    with transaction.atomic():
+        unborn = Presence.objects.filter(device=device, online=False, ended=Presence.Ended.NOT, session__lt=0)
+        changed = unborn.update(online=True, changed_at=now)
+        if changed:
+            evidence.record("device.online", device=device, actor=device.device_id, detail={"over": "https"})
+    return bool(changed)
+
+
 _SILENCE = """
     WITH silent AS (
         SELECT p.device_id FROM devices_presence p

@@ -35,3 +35,7 @@ class CertificateQuerySet(ScopedQuerySet["Certificate"]):
     def revoked(self) -> "CertificateQuerySet":
         """Certificates that belong on a CRL."""
         return self.filter(revoked_at__isnull=False)
+
+    def succession(self) -> "CertificateQuerySet":
+        """Newest first, each with what signed and what replaced it."""
+        return self.select_related("authority", "replaced_by").order_by("-pk")

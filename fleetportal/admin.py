@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from redis import RedisError
 
-from devices.panels import tiles
+from devices.panels import Tile, tiles
 
 _TILES_SECONDS = 5
 
@@ -53,9 +53,12 @@ class StaffSite(admin.AdminSite):
 
 
 def _figures() -> list[Shown]:
-    return [
-        Shown(
-            tile.label, reverse("admin:index") + tile.url, (figure := tile.figure()), tile.tone if figure else "neutral"
-        )
-        for tile in tiles()
-    ]
+    index = reverse("admin:index")
+    figures = [(tile, tile.figure()) for tile in tiles()]
+    return [Shown(tile.label, index + tile.url, figure, _tone(tile, figure)) for tile, figure in figures]
+
+
+def _tone(tile: Tile, figure: int) -> str:
+    if not figure:
+        return "neutral"
+    return tile.tone if isinstance(tile.tone, str) else tile.tone()

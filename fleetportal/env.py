@@ -4,6 +4,7 @@ A value comes from the variable NAME, or from the file named by NAME_FILE (a mou
 running demo finds the demo's values in `var/embedded.env`, unless the variable is set.
 """
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass
@@ -93,6 +94,14 @@ def duration(name: str, help_text: str, default: str) -> timedelta:
 def words(name: str, help_text: str, default: list[str]) -> list[str]:
     """A comma-separated list."""
     return list(_read(name, list, default, help_text))
+
+
+def networks(name: str, help_text: str, default: list[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """A comma-separated list of addresses and networks, such as `10.0.0.7,fd00::/8`."""
+    try:
+        return [ipaddress.ip_network(word.strip()) for word in words(name, help_text, default)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from error
 
 
 def path(name: str, help_text: str, default: Path) -> Path:

@@ -7,11 +7,12 @@ from django.db import transaction
 from django.utils import timezone
 
 import devices.ingest
+import operations.handshakes
 import telemetry.ingest
 from devices import contract
 from devices.models import Presence
 from devices.registry import Incoming, Refused
-from fleetportal.observability import BATCH, MESSAGES
+from fleetportal.observability import BATCH, CONNECTIONS, MESSAGES
 from fleetportal.settlements import Settlements
 from fleetportal.slots import CONTROL
 from telemetry import deadletters
@@ -20,7 +21,9 @@ from telemetry.live import Live, reading
 
 def filters(slot: int) -> list[str]:
     """What the session of a slot subscribes to."""
-    return contract.control_filters() if slot == CONTROL else contract.telemetry_filters(settings.MQTT_INGEST_GROUP)
+    if slot == CONTROL:
+        return contract.control_filters() + contract.broker_log_filters()
+    return contract.telemetry_filters(settings.MQTT_INGEST_GROUP)
 
 
 class Rooms:
@@ -66,7 +69,13 @@ class Rooms:
         for device_id, row in outcome.newest.items():
             self.live.offer(device_id, reading(row))
 
-    def _take_control(self, messages: list[Incoming]) -> None:
+    def _take_control(self, received: list[Incoming]) -> None:
+        lines = [message for message in received if contract.is_broker_log(message.topic)]
+        for word, count in operations.handshakes.count(lines, timezone.now()).items() if lines else ():
+            CONNECTIONS.labels(word).inc(count)
+        messages = [message for message in received if not contract.is_broker_log(message.topic)]
+        if not messages:
+            return
         with BATCH.labels("devices").time(), transaction.atomic():
             refused, changed = devices.ingest.store_batch(messages)
             deadletters.keep(refused, timezone.now())

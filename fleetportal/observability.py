@@ -13,6 +13,9 @@ REQUESTS = Histogram(
     "fleetportal_http_request_seconds", "Time to answer an HTTP request (s).", ["method", "view", "status"]
 )
 MESSAGES = Counter("fleetportal_mqtt_messages_total", "MQTT messages taken in.", ["room", "verdict"])
+CONNECTIONS = Counter(
+    "fleetportal_broker_connections_total", "Connections of devices by what the broker's log says.", ["verdict"]
+)
 BATCH = Histogram("fleetportal_mqtt_batch_seconds", "Time to store one batch (s).", ["room"])
 DROPPED = Counter("fleetportal_mqtt_dropped_total", "QoS 0 messages dropped because the database was behind.")
 UNACKED = Gauge("fleetportal_mqtt_unacked", "Messages received and not yet acknowledged.", multiprocess_mode="livesum")

@@ -45,6 +45,15 @@ class _Waiting:
     message: Incoming
 
 
+def _how(topic_filter: str) -> SubscribeOptions:
+    if topic_filter.startswith(contract.SHARED):
+        return SubscribeOptions(qos=1)
+    if contract.is_broker_log(topic_filter):
+        # In a storm of reconnects lines of the broker's log may be dropped; they must not fill the queue.
+        return SubscribeOptions(qos=0)
+    return SubscribeOptions(qos=1, retainHandling=_SEND_RETAINED_IF_NEW)
+
+
 class Session:
     """A persistent session of a slot."""
 
@@ -144,9 +153,7 @@ class Session:
         log.info("mqtt_connected", session=self.client_id)
 
     def _subscribe(self, client: mqtt.Client) -> None:
-        options = SubscribeOptions(qos=1, retainHandling=_SEND_RETAINED_IF_NEW)
-        shared = SubscribeOptions(qos=1)
-        client.subscribe([(each, shared if each.startswith(contract.SHARED) else options) for each in self._filters])
+        client.subscribe([(each, _how(each)) for each in self._filters])
 
     def _on_disconnect(self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         self.connected = False

@@ -9,13 +9,28 @@ from django.db.models import Q
 
 ROLES: dict[str, dict[str, list[str]]] = {
     "Fleet operator": {
-        "add": ["site", "group", "maintenancewindow", "claim", "schema", "metric"],
-        "change": ["device", "site", "group", "maintenancewindow", "tenant", "devicetype", "finding", "claim"],
+        "add": ["site", "group", "maintenancewindow", "claim", "devicetoken", "schema", "metric"],
+        "change": [
+            "device",
+            "site",
+            "group",
+            "maintenancewindow",
+            "tenant",
+            "devicetype",
+            "finding",
+            "claim",
+            "devicetoken",
+            "approval",
+            "renewal",
+        ],
         "delete": ["maintenancewindow"],
     },
     "Firmware author": {},
     "Firmware approver": {},
-    "Security officer": {"add": ["claim"], "change": ["claim", "finding", "certificate"]},
+    "Security officer": {
+        "add": ["claim", "devicetoken", "suppression"],
+        "change": ["claim", "devicetoken", "finding", "certificate", "suppression", "approval", "renewal"],
+    },
     "Support": {},
 }
 """Role → verb → models. Every role may view every model of the rooms."""

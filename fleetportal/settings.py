@@ -38,6 +38,7 @@ INSTALLED_APPS = [
     "csp",
     "devices.apps.DevicesConfig",
     "telemetry.apps.TelemetryConfig",
+    "operations.apps.OperationsConfig",
 ]
 MIDDLEWARE = [
     "django_structlog.middlewares.RequestMiddleware",
@@ -84,6 +85,15 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
         "tcp_user_timeout": 25_000,  # keepalives say nothing while sent data waits for its acknowledgement
     }
 )
+DATABASE_POOL = env.number(
+    "DATABASE_POOL",
+    "Most database connections of one web process, shared by its requests; 0 (workers): one a thread, kept a minute.",
+    0,
+)
+if DATABASE_POOL:
+    # Under ASGI each request has a thread of its own: kept connections would pile up until the server has no more.
+    DATABASES["default"]["CONN_MAX_AGE"] = 0
+    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": DATABASE_POOL, "timeout": 10}
 REDIS_URL = env.text("REDIS_URL", "Valkey or Redis: redis://:password@host:port/0.")
 CACHES = {
     "default": {
@@ -122,6 +132,11 @@ if CA_KEY_BACKEND not in ("file", "pkcs11"):
     raise ImproperlyConfigured(f"CA_KEY_BACKEND={CA_KEY_BACKEND}: file or pkcs11")
 if CA_KEY_BACKEND == "pkcs11" and not (PKCS11_MODULE and PKCS11_TOKEN and PKCS11_PIN):
     raise ImproperlyConfigured("CA_KEY_BACKEND=pkcs11 needs PKCS11_MODULE, PKCS11_TOKEN and PKCS11_PIN")
+CLIENT_CERTIFICATE_PROXIES = env.networks(
+    "CLIENT_CERTIFICATE_PROXIES",
+    "Addresses or networks of proxies that end TLS for devices and are believed the header Client-Cert.",
+    [],
+)
 BROKER_DIRECTORY = env.path(
     "BROKER_DIRECTORY",
     "Folder shared with the broker: trust, server certificate, CRL, ACL.",
@@ -136,9 +151,15 @@ RECOVERY_GRACE = env.duration(
     "RECOVERY_GRACE", "How long after its expiry a certificate is still good for asking for a new one, flagged.", "30d"
 )
 RENEWALS_PER_MINUTE = env.number("RENEWALS_PER_MINUTE", "Most devices asked per minute to renew.", 300)
+TOKEN_OVERLAP = env.duration(
+    "TOKEN_OVERLAP", "How long a replaced device token stays good after its successor was first used.", "1h"
+)
 ROTATION_EVERY = env.duration("ROTATION_EVERY", "How often beat looks for certificates to renew or retire.", "30s")
 
 # --- readings -------------------------------------------------------------------------------------------------------
+INGEST_REQUESTS_PER_MINUTE = env.number(
+    "INGEST_REQUESTS_PER_MINUTE", "Telemetry requests of one device over HTTPS per minute.", 120
+)
 HOT_DAYS = env.number("HOT_DAYS", "Readings older than this are refused (days).", 400)
 DEAD_LETTER_DAYS = env.number("DEAD_LETTER_DAYS", "Dead letters are kept this long (days).", 30)
 PARTITION_DAYS_AHEAD = env.number("PARTITION_DAYS_AHEAD", "Daily partitions made ahead (days).", 7)
@@ -171,6 +192,8 @@ CELERY_BEAT_SCHEDULE = {
     "broker-files": _every(3600.0, "devices.tasks.refresh_broker_files"),
     "partitions": _every(3600.0, "telemetry.tasks.make_partitions"),
     "dead-letters": _every(3600.0, "telemetry.tasks.purge_dead_letters"),
+    "audits": _every(3600.0, "operations.tasks.run_audits"),
+    "urgent-audits": _every(60.0, "operations.tasks.run_urgent_audits"),
 }
 
 # --- people ---------------------------------------------------------------------------------------------------------
@@ -215,7 +238,12 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "devices.problems.handle",
     "NUM_PROXIES": 1 if BEHIND_PROXY else 0,
-    "DEFAULT_THROTTLE_RATES": {"provision": "600/min"},
+    "DEFAULT_THROTTLE_RATES": {
+        "provision": "600/min",
+        "est": "6000/min",
+        "token": "10/hour",
+        "ingest": f"{INGEST_REQUESTS_PER_MINUTE}/min",
+    },
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 
@@ -227,6 +255,7 @@ PROMETHEUS_MULTIPROC_DIR = env.text(
     "PROMETHEUS_MULTIPROC_DIR", "Folder in which processes of one machine share their metrics.", ""
 )
 DEMO_PASSWORD = env.text("DEMO_PASSWORD", "Password of the demo's people; only prepare_demo reads it.", "")
+DEFAULT_EXCEPTION_REPORTER_FILTER = "fleetportal.reporting.Filter"
 LOGGING = observability.logging_config(LOG_LEVEL)
 observability.configure()
 DJANGO_STRUCTLOG_CELERY_ENABLED = True

@@ -124,6 +124,8 @@ def api_index(request: Request) -> Response:
     return Response(
         {
             "provision_url": f"{base}devices/provision",
+            "token_url": f"{base}devices/token",
+            "telemetry_url": f"{base}telemetry",
             "series_url": f"{base}devices/{{device_id}}/series{{?seconds}}",
         }
     )

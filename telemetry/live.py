@@ -1,6 +1,7 @@
 """Live push: only to those who watch, at most four times a second for each device, never in ingest's way."""
 
 import asyncio
+import atexit
 import json
 import threading
 import time
@@ -60,16 +61,20 @@ class Live:
             self._waiting.setdefault(device_id, {}).update(change)
         self._wake.set()
 
+    def look(self, watched: Watched) -> None:
+        """See which devices are watched now; while Valkey is away those of before."""
+        try:
+            self._watched = watched.current()
+        except redis.RedisError as error:
+            log.warning("watched_unknown", error=str(error))
+
     def _run(self) -> None:
         with asyncio.Runner() as runner:  # one loop for good: the channel layer keeps a connection for each
             watched, looked = Watched(), 0.0
             while not self._stop:
                 if time.monotonic() - looked >= _LOOK_SECONDS:
                     looked = time.monotonic()
-                    try:
-                        self._watched = watched.current()
-                    except redis.RedisError as error:
-                        log.warning("watched_unknown", error=str(error))
+                    self.look(watched)
                 if self._wake.wait(timeout=_LOOK_SECONDS):
                     self._wake.clear()
                     self._push(runner)
@@ -89,6 +94,22 @@ class Live:
             except Exception:
                 # One device's state that cannot be sent must not end the others' liveliness.
                 log.exception("live_push_impossible", device=device_id)
+
+
+_own: dict[str, Live] = {}
+_starting = threading.Lock()
+
+
+def of_this_process() -> Live:
+    """The pusher of a process that is not the pump, started when first needed; one that died or forked is replaced."""
+    with _starting:
+        live = _own.get("live")
+        if live is None or not live.healthy:
+            live = _own["live"] = Live()
+            live.look(Watched())  # the thread's first look would come too late for what called for it
+            live.start()
+            atexit.register(live.stop)
+        return live
 
 
 def reading(row: Row) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from fleetportal.embedded import mosquitto
 from fleetportal.embedded.program import running
 from telemetry import partitions
 from tests import servers
+from tests.devices import https_door as https
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +67,13 @@ def mosquitto_server(_authorities):
     program = mosquitto.server(servers.HERE, settings.DEVICE_MQTT_PORT, url_port, servers.PASSWORD)
     with running(program, servers.HERE.own_folder("log")):
         yield program
+
+
+@pytest.fixture(scope="session")
+def https_door(_authorities, tmp_path_factory):
+    """The devices' HTTPS door as a process. Tests that use it commit: `django_db(transaction=True)` and `ca`."""
+    with https.opened(tmp_path_factory.mktemp("https-door") / "log") as door:
+        yield door
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 PROGRAMS = {
     "mosquitto": "mosquitto",
@@ -15,12 +16,17 @@ PROGRAMS = {
     "curl": "curl",
 }
 """Program → Debian package."""
+FILES = {
+    "/usr/lib/ipsec/plugins/libstrongswan-openssl.so": "libstrongswan-standard-plugins",  # elliptic curves for `pki`
+}
+"""File → Debian package."""
 _PATH = os.environ.get("PATH", "") + os.pathsep + "/usr/sbin"
 
 
 def missing() -> list[str]:
-    """Packages whose program is not there."""
-    return sorted({package for program, package in PROGRAMS.items() if shutil.which(program, path=_PATH) is None})
+    """Packages whose program or file is not there."""
+    programs = {package for program, package in PROGRAMS.items() if shutil.which(program, path=_PATH) is None}
+    return sorted(programs | {package for file, package in FILES.items() if not Path(file).exists()})
 
 
 def main() -> int:

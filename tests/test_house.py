@@ -16,7 +16,7 @@ from django.core.management import call_command
 from devices import contract, describe
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("devices", "telemetry", "fleetportal", "agent")
+ROOMS = ("devices", "telemetry", "operations", "fleetportal", "agent")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -147,7 +147,7 @@ def test_the_deployment_check_is_clean_with_secure_settings():
     assert "no issues" in done.stdout
 
 
-DOORS = [path for path in files("devices", "telemetry", "fleetportal") if path.stem in ("api", "views", "consumers")]
+DOORS = [path for path in files(*ROOMS) if path.stem in ("api", "views", "consumers")]
 
 
 def unscoped(source: str) -> list[str]:

@@ -91,14 +91,11 @@ def _start_portal(made: Plan, options: Options, supervisor: Supervisor, run_file
 
 
 def _watch_broker_files(made: Plan, supervisor: Supervisor) -> None:
-    """Servers read these files once; the portal replaces them when a certificate is revoked or renewed."""
-    folder = Path(made.env["BROKER_DIRECTORY"])
+    """The broker reads these files once; the portal replaces them when a certificate is revoked or renewed."""
     if made.broker:
         name = made.broker.name
-        files = [folder / file for file in mosquitto.BROKER_FILES]
+        files = [Path(made.env["BROKER_DIRECTORY"]) / file for file in mosquitto.BROKER_FILES]
         supervisor.watches.append(FileWatch(files, lambda: supervisor.signal(name, signal.SIGHUP)))
-    files = [folder / file for file in ("server.pem", "server.key", "device_https_ca.pem")]
-    supervisor.watches.append(FileWatch(files, lambda: supervisor.restart("device-https")))
 
 
 def _is_ready(http_url: str) -> bool:

@@ -31,6 +31,8 @@ CONFIG = """\
 per_listener_settings true
 # Unlike stdout not buffered: the last lines before a crash are the ones that matter.
 log_dest stderr
+# The portal counts refused connections (operations/handshakes.py). Devices cannot read it: no line of the ACL names it.
+log_dest topic
 log_timestamp_format %Y-%m-%dT%H:%M:%S
 connection_messages true
 sys_interval 1

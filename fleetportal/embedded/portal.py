@@ -15,6 +15,8 @@ from fleetportal.embedded.program import Program
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {"http": 8000, "device_https": 8443, "device_mqtt": 8883, "mqtt": 11883, "postgres": 25432, "valkey": 16379}
 HOST = "127.0.0.1"
+DATABASE_POOL = "8"
+"""Connections of each process that answers HTTP."""
 
 
 def environment(
@@ -52,7 +54,6 @@ class Portal:
         self._env = {**os.environ, **env, "PYTHONUNBUFFERED": "1"}
         self._ports = ports
         self.http_url = f"http://{HOST}:{ports['http']}"
-        self._broker = Path(env["BROKER_DIRECTORY"])
 
     def prepare(self, demo: Path) -> Program:
         """Migrations, authorities, broker files, demo data; writes what it made to `demo`."""
@@ -60,19 +61,13 @@ class Portal:
 
     def web(self) -> Program:
         """Pages, API and WebSockets for people."""
-        return self._uvicorn("web", "fleetportal.asgi", "http", "--ws", "websockets-sansio")
+        # A browser holds its WebSocket open for ever; a stop does not wait for it.
+        options = ["--ws=websockets-sansio", "--timeout-graceful-shutdown=2"]
+        return self._serving("web", "http", "uvicorn", "fleetportal.asgi:application", *options)
 
     def device_https(self) -> Program:
-        """The HTTPS door of devices, which asks for a certificate but leaves it to the views to insist."""
-        return self._uvicorn(
-            "device-https",
-            "fleetportal.device_asgi",
-            "device_https",
-            f"--ssl-certfile={self._broker}/server.pem",
-            f"--ssl-keyfile={self._broker}/server.key",
-            f"--ssl-ca-certs={self._broker}/device_https_ca.pem",
-            "--ssl-cert-reqs=1",
-        )
+        """The HTTPS door of devices. It starts itself anew when the portal renewed its certificate."""
+        return self._serving("device-https", "device_https", "fleetportal.device_https")
 
     def mqtt_worker(self, number: int) -> Program:
         """A worker with the MQTT pump. Solo: forked children would hold the pump's sockets and outlive it."""
@@ -94,12 +89,12 @@ class Portal:
         env = {**os.environ, "PYTHONUNBUFFERED": "1"}
         return Program("swarm", [sys.executable, *arguments], env, ROOT)
 
-    def _uvicorn(self, name: str, module: str, port: str, *options: str) -> Program:
+    def _serving(self, name: str, port: str, module: str, *options: str) -> Program:
+        """A module that takes over a held port's socket."""
         listening = descriptor(self._ports[port])
-        # A browser holds its WebSocket open for ever; a stop does not wait for it.
-        stop = "--timeout-graceful-shutdown=2"
-        program = self._python(name, "-m", "uvicorn", f"{module}:application", f"--fd={listening}", stop, *options)
-        return replace(program, descriptors=[listening])
+        program = self._python(name, "-m", module, f"--fd={listening}", *options)
+        env = {**program.env, "DATABASE_POOL": os.environ.get("DATABASE_POOL", DATABASE_POOL)}
+        return replace(program, env=env, descriptors=[listening])
 
     def _celery(self, name: str, *options: str) -> Program:
         return self._python(name, "-m", "celery", "-A", "fleetportal", *options)

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from devices import authorities
 from devices.models import Authority
+from tests.devices import ways
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"
 LABEL, PIN = "fleet-tests", "correct-horse-71"
@@ -62,3 +63,9 @@ def broker_folder(ca, settings, tmp_path):
     """An empty folder for the broker's files."""
     settings.BROKER_DIRECTORY = tmp_path / "broker"
     return settings.BROKER_DIRECTORY
+
+
+@pytest.fixture(params=[ways.Json, ways.Est])
+def way(request, https_door):
+    """Each way to a certificate over HTTPS."""
+    return request.param(https_door)

@@ -1,17 +1,14 @@
 """The staff's pages: everything opens, nothing is deleted, what devices wrote is text."""
 
-from datetime import timedelta
-
 import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.urls import reverse
-from django.utils import timezone
 
-from devices import claims, panels
-from devices.models import Claim, Device, Event, Finding, Tenant
+from devices import panels
+from devices.models import Device, Event, Finding, Tenant
 from devices.tenancy import ROOMS
-from tests.factories import DeviceTypeFactory, StaffFactory, TenantFactory, member
+from tests.factories import StaffFactory, TenantFactory, member
 from tests.fleetportal import world
 
 pytestmark = pytest.mark.django_db
@@ -133,50 +130,9 @@ def test_a_tenants_slug_is_fixed_once_made(client, root, device):
     assert Tenant.objects.values_list("name", "slug").get(pk=tenant.pk) == ("Renamed", tenant.slug)
 
 
-@pytest.fixture
-def made_claim(client, ca):
-    def make(user):
-        client.force_login(user)
-        expires = timezone.now() + timedelta(days=7)
-        told = {
-            "name": "Batch 7",
-            "tenant": TenantFactory().pk,
-            "device_type": DeviceTypeFactory().pk,
-            "max_devices": 3,
-        }
-        told |= {"expires_at_0": f"{expires:%Y-%m-%d}", "expires_at_1": "12:00:00", "hardware_ids": "a,b"}
-        return client.post(url(Claim, "add"), told, follow=True)
-
-    return make
-
-
-@pytest.mark.parametrize("role", ["superuser", "Fleet operator", "Security officer"])
-def test_a_claims_token_is_shown_once_and_works(client, made_claim, role):
-    user = StaffFactory() if role == "superuser" else world.staff(role)
-    page = made_claim(user).content.decode()
-    claim = Claim.objects.get()
-    token = page[page.index(claim.prefix) :].split("<")[0].strip()
-    assert claims.of_token(token) == claim
-    assert (claim.created_by, claim.max_devices, claim.hardware_ids) == (user, 3, ["a", "b"])
-    again = (
-        client.get(url(Claim, "change", claim.pk)).content.decode()
-        + client.get(url(Claim, "changelist")).content.decode()
-    )
-    assert token not in again
-    assert claim.token_hash not in again
-
-
-def test_a_claim_is_revoked_and_this_is_evidence(client, root, device):
-    claim = Claim.objects.get()
-    client.post(url(Claim, "changelist"), {"action": "revoke", "_selected_action": [claim.pk]})
-    claim.refresh_from_db()
-    assert claim.revoked_at is not None
-    assert Event.objects.get(kind="claim.revoked").user == root
-
-
 def test_a_finding_is_resolved_and_this_is_evidence(client, root, device):
     finding = Finding.objects.get()
-    client.post(url(Finding, "changelist"), {"action": "resolve", "_selected_action": [finding.pk]})
+    client.post(url(Finding, "changelist"), {"action": "resolve", "_selected_action": [finding.pk], "reason": "seen"})
     finding.refresh_from_db()
     assert finding.resolved_at is not None
     assert Event.objects.get(kind="finding.resolved").device == device

@@ -1,5 +1,8 @@
 """`POST /api/v1/devices/provision` and the shape of every error of the API."""
 
+import urllib.parse
+from ipaddress import ip_network
+
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
@@ -7,12 +10,12 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework import exceptions
 
-from devices import certificates, problems
+from devices import admission, approvals, certificates, problems
 from devices.api import ProvisionView
 from devices.errors import DeviceError, DomainError
-from devices.models import Claim, Device
+from devices.models import Approval, Claim, Device
 from tests.devices import peers
-from tests.factories import DeviceTypeFactory
+from tests.factories import DeviceTypeFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 URL = "/api/v1/devices/provision"
@@ -27,9 +30,10 @@ def kind(ca):
 def ask(client):
     """Ask as a device does."""
 
-    def post(token, content_type="application/json", **body):
+    def post(token, content_type="application/json", client_certificate=None, **body):
         asked = {"device_type": "logger", "hardware_id": "hw-1", "csr": peers.csr()} | body
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        headers |= client_certificate or {}
         return client.post(URL, asked, content_type=content_type, headers=headers)
 
     return post
@@ -95,10 +99,47 @@ def test_a_claim_that_does_not_admit_is_403_with_the_reason(kind, ask):
 def test_conflicts_are_409_with_the_reason(kind, ask):
     token, csr = peers.claim_token(device_type=kind), peers.csr()
     assert ask(token, csr=csr).status_code == 201
-    assert problem_of(ask(token)) == (409, "hardware_id_taken")
+    assert problem_of(ask(peers.claim_token(device_type=kind))) == (409, "hardware_id_taken"), "of another tenant"
     assert problem_of(ask(token, csr=csr, hardware_id="hw-2")) == (409, "key_reused")
     Device.objects.update(state="quarantined")
     assert problem_of(ask(token, csr=csr)) == (409, "device_not_active")
+
+
+def test_who_must_wait_for_somebody_is_told_how_long_and_gets_it_then(kind, ask):
+    token, csr = peers.claim_token(device_type=kind, approve_by_hand=True), peers.csr()
+    answer = ask(token, csr=csr)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (202, str(approvals.RETRY_SECONDS))
+    assert answer.json() == {"state": "waiting", "detail": admission.WAITS}
+    assert not Device.objects.exists()
+    approvals.decide(Approval.objects.get(), approve=True, user=UserFactory(), reason="known", now=timezone.now())
+    assert ask(token, csr=csr).status_code == 201
+    approved = ask(token)
+    assert approved.status_code == 202, "a known device with a new key waits, too"
+    approvals.decide(
+        Approval.objects.latest("pk"), approve=False, user=UserFactory(), reason="stolen", now=timezone.now()
+    )
+    assert problem_of(ask(token, csr=Approval.objects.latest("pk").csr)) == (403, "rejected")
+
+
+def test_the_claim_decides_the_type_where_it_is_left_out_and_a_hardware_id_is_needed(kind, client):
+    headers = {"Authorization": f"Bearer {peers.claim_token(device_type=kind)}"}
+    answer = client.post(URL, {"csr": peers.csr()}, content_type="application/json", headers=headers)
+    assert problem_of(answer) == (400, "hardware_id")
+    asked = {"csr": peers.csr(), "hardware_id": "hw-1"}
+    answer = client.post(URL, asked, content_type="application/json", headers=headers)
+    assert (answer.status_code, answer.json()["device_type"]) == (201, "logger")
+
+
+def test_behind_a_proxy_a_device_renews_with_its_certificate(kind, ask, settings):
+    settings.CLIENT_CERTIFICATE_PROXIES = [ip_network("127.0.0.1")]
+    first = ask(peers.claim_token(device_type=kind)).json()
+    header = {"Client-Cert": urllib.parse.quote(first["certificate"], safe="")}
+    second = ask(None, client_certificate=header)
+    assert second.status_code == 200
+    assert second.json()["device_id"] == first["device_id"]
+    assert second.json()["certificate"] != first["certificate"]
+    settings.CLIENT_CERTIFICATE_PROXIES = []
+    assert problem_of(ask(None, client_certificate=header)) == (400, "forged_header")
 
 
 def test_a_bad_request_is_400_and_says_which_field(kind, ask):
@@ -176,5 +217,5 @@ def test_refusing_a_revoked_device_names_no_serial(kind, ask):
     row = Device.objects.get().certificates.get()
     certificates.revoke(row, "stolen", None, timezone.now())
     answer = ask(token, csr=csr)
-    assert problem_of(answer) == (409, "hardware_id_taken")
+    assert problem_of(answer) == (409, "key_revoked")
     assert row.serial not in answer.content.decode()

@@ -1,4 +1,5 @@
 import threading
+from datetime import timedelta
 
 import pytest
 import structlog
@@ -6,7 +7,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from devices import evidence
-from devices.models import Event, Finding
+from devices.models import Event, Finding, Suppression
 from tests.factories import DeviceFactory, StaffFactory, TenantFactory
 from tests.fleetportal.workers import workers
 
@@ -79,10 +80,72 @@ class TestFindings:
         evidence.find("a", "d")
         assert sorted((row.resolved_at is None, row.count) for row in Finding.objects.all()) == [(False, 1), (True, 1)]
 
+    def test_one_that_grew_worse_says_so(self):
+        evidence.find("a", "d", severity="warning")
+        evidence.find("a", "d", severity="critical")
+        assert Finding.objects.values_list("severity", "count").get() == ("critical", 2)
+
+    def test_one_statement_and_no_more_is_spent_on_it(self, django_assert_num_queries):
+        device = DeviceFactory()
+        with django_assert_num_queries(1):
+            evidence.find("flood", "x", device_pk=device.pk)
+        with django_assert_num_queries(1):
+            evidence.find("flood", "x", device_pk=device.pk)
+
     def test_long_texts_are_cut(self):
         evidence.find("a", "d" * 600, subject="s" * 300)
         row = Finding.objects.get()
         assert (len(row.detail), len(row.subject)) == (500, 200)
+
+
+@pytest.mark.django_db
+class TestSuppressed:
+    @pytest.fixture
+    def device(self):
+        return DeviceFactory()
+
+    @pytest.fixture
+    def suppress(self):
+        def make(kind="flood", hours=1, **of):
+            until = timezone.now() + timedelta(hours=hours)
+            return Suppression.objects.create(kind=kind, reason="known", expires_at=until, **of)
+
+        return make
+
+    def raised(self, device_pk=None, subject=""):
+        evidence.find("flood", "x", device_pk=device_pk, subject=subject)
+        return Finding.objects.filter(resolved_at__isnull=True).exists()
+
+    def test_a_kind_everywhere(self, suppress, device):
+        suppress()
+        assert not self.raised()
+        assert not self.raised(device.pk, "s")
+
+    def test_another_kind_or_device_or_subject_is_raised(self, suppress, device):
+        suppress("other")
+        suppress(device=DeviceFactory())
+        suppress(subject="other")
+        suppress(device=device, subject="other")
+        assert self.raised(device.pk, "s")
+
+    @pytest.mark.parametrize("of", ["device", "subject", "both"])
+    def test_of_a_device_or_a_subject_or_both(self, suppress, device, of):
+        suppress(**({"device": device} if of != "subject" else {}), **({"subject": "s"} if of != "device" else {}))
+        assert not self.raised(device.pk, "s")
+
+    def test_of_a_device_leaves_what_is_about_none(self, suppress, device):
+        suppress(device=device)
+        assert self.raised()
+
+    def test_one_that_has_ended_keeps_nothing_quiet(self, suppress):
+        suppress(hours=-1)
+        assert self.raised()
+
+    def test_what_is_open_does_not_count_up(self, suppress):
+        assert self.raised()
+        suppress()
+        self.raised()
+        assert Finding.objects.get().count == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -27,6 +27,7 @@ from devices.models import (
     Suppression,
 )
 from devices.tenancy import COMPANY, ROOMS, ScopedQuerySet
+from operations.models import CheckedKey, ConnectionMinute
 from telemetry import partitions
 from telemetry.models import DeadLetter, Latest, Reading
 from tests.devices import peers
@@ -51,8 +52,9 @@ def populate() -> Device:
     approvals.seek(claim, "new", request, Approval.Cause.CLAIM, now)
     certificate = certificates.issue(device, request, now)
     Renewal.objects.create(device=device, certificate=certificate, next_attempt_at=now)
+    CheckedKey.objects.create(certificate=certificate, algorithm="P-256", bits=256)
     DeviceToken.objects.create(device=device, prefix=f"fpd_{device.pk}", token_hash="h", expires_at=now)
-    Suppression.objects.create(kind="tested", device=device, reason="r", expires_at=now)
+    Suppression.objects.create(kind="quiet", device=device, reason="r", expires_at=now)
     evidence.record("tested", device=device)
     evidence.find("tested", "x", device_pk=device.pk)
     schema = SchemaFactory(device_type=device.device_type)
@@ -75,6 +77,7 @@ def rows(_authorities, django_db_blocker):
         partitions.make_ahead(timezone.now())
         pair = populate(), populate()
         evidence.record("of the company")
+        ConnectionMinute.objects.create(minute=timezone.now())
         evidence.find("of_the_company", "x")
         yield pair
         transaction.set_rollback(True)

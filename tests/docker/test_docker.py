@@ -32,7 +32,7 @@ from tests.docker.files import (
 THIRD_PARTY = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD", "POSTGRES_INITDB_ARGS"}
 """Settings of images that are not ours."""
 SECRET = re.compile("PASSWORD|SECRET|TOKEN|DATABASE_URL|REDIS_URL|MQTT_URL|GROUP|PASSPHRASE")
-SIGNERS = {"web", "device-https", "worker", "prepare", "prepare-swarm"}
+SIGNERS = {"mqtt-worker", "web", "device-https", "worker", "prepare", "prepare-swarm"}
 BROKER_DIFFERENCES = {
     "listener 8883 127.0.0.1": "listener 8883",
     "listener 1883 127.0.0.1": "listener 1883 mosquitto-internal",
@@ -157,7 +157,9 @@ def test_stores_are_of_the_major_versions_the_tests_run_against():
 @pytest.mark.parametrize("service", DJANGO)
 def test_commands_exist(service):
     program, *arguments = command(service)
-    if program == "python":
+    if (program, arguments[0]) == ("python", "-m"):
+        assert hasattr(import_module(arguments[1]), "main")
+    elif program == "python":
         assert f"{arguments[0]}" in " ".join(rest for word, rest in stage("portal") if word == "COPY")
         for name in re.findall(r'call_command\("(\w+)"', (ROOT / arguments[0]).read_text()):
             assert name in get_commands()

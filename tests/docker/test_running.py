@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -98,19 +99,24 @@ def test_the_swarm_gets_its_claims_and_no_password(installation):
     assert json.loads((folder / "run.json").read_text()) == json.loads(text)
 
 
-def test_the_device_door_answers_and_ends_when_its_certificate_is_replaced(installation):
+def test_the_device_door_answers_and_starts_anew_when_its_certificate_is_replaced(installation):
     port = ports.any_free()
-    door = installation.run("device-https", str(port))
+    door = installation.run("device-https", f"--port={port}")
     try:
         check = [installation.here(word) for word in SERVICES["device-https"]["healthcheck"]["test"]]
         check = [sys.executable, *check[2:-2], f"https://localhost:{port}/livez", check[-1]]
-        until(lambda: subprocess.run(check, cwd=ROOT, capture_output=True, check=False).returncode == 0)
-        without_trust = subprocess.run(check[:-1], cwd=ROOT, capture_output=True, check=False)
-        assert without_trust.returncode == 1
-        certificate = installation.state / "broker" / "server.pem"
-        shutil.copy(certificate, certificate.with_suffix(".new"))
-        certificate.with_suffix(".new").replace(certificate)
-        assert door.wait(30) == 0
+
+        def answers(command):
+            return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+        until(lambda: answers(check))
+        assert not answers(check[:-1]), "nobody trusts it who does not know the CA"
+        before = ssl.get_server_certificate(("localhost", port))
+        (installation.state / "broker" / "server.pem").unlink()
+        assert installation.run("prepare").wait(60) == 0
+        until(lambda: ssl.get_server_certificate(("localhost", port)) != before)
+        assert door.poll() is None
+        assert answers(check)
     finally:
         door.kill()
         door.wait()

@@ -88,7 +88,7 @@ def test_a_worker_that_stops_leaves_its_slots_and_the_next_takes_over_what_waits
 
 
 def test_the_control_slot_listens_to_everything_but_telemetry(settings):
-    assert mqtt.filters(CONTROL) == contract.control_filters()
+    assert mqtt.filters(CONTROL) == contract.control_filters() + contract.broker_log_filters()
     assert mqtt.filters(1) == mqtt.filters(2) == contract.telemetry_filters(settings.MQTT_INGEST_GROUP)
 
 

@@ -1,0 +1,221 @@
+"""The staff's pages of devices: the list, the cockpit of one, and what may be done to them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from devices import lifecycle, panels
+from devices.admin_base import FleetAdmin, with_reason
+from devices.admin_chain import viewed
+from devices.admin_renewals import state_badge as renewal_badge
+from devices.admin_replace import replace_page
+from devices.admin_rotation import describe, rotate
+from devices.badges import badge
+from devices.models import Certificate, Device, Group, Renewal
+from devices.tasks import shut_out
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPanel:
+    """A panel with what it shows of one device."""
+
+    slug: str
+    label: str
+    template: str
+    context: dict[str, Any]
+
+
+_UseCase = Callable[[Device, str], bool]
+_POSSIBLE = {
+    Device.State.REGISTERED: ["decommission"],
+    Device.State.ACTIVE: ["rotate", "quarantine", "decommission"],
+    Device.State.QUARANTINED: ["release", "decommission"],
+    Device.State.DECOMMISSIONED: [],
+}
+"""Which actions are offered on a device's own page."""
+_HEAD = ["device_type", "tenant", "site", "presence", "claim", "replaces", "replaced_by"]
+
+
+class DeviceForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time
+    """Keeps a device among its own tenant's groups; the model does the same for its site."""
+
+    def clean_groups(self) -> QuerySet[Group]:
+        """Refuse groups of another tenant."""
+        groups: QuerySet[Group] = self.cleaned_data["groups"]
+        strangers = groups.exclude(tenant_id=self.instance.tenant_id)
+        if strangers:
+            raise forms.ValidationError(f"Of another tenant: {', '.join(str(group) for group in strangers)}.")
+        return groups
+
+
+@admin.register(Device)
+class DeviceAdmin(FleetAdmin):
+    """The cockpit: a list that tells each device's state at a glance, and a page with everything about one."""
+
+    form = DeviceForm
+    list_display = [
+        "__str__",
+        "presence_badge",
+        "state_badge",
+        "device_type",
+        "tenant",
+        "site",
+        "firmware",
+        "last_seen",
+    ]
+    list_filter = [
+        "presence__online",
+        "state",
+        "device_type",
+        ("tenant", admin.RelatedOnlyFieldListFilter),
+        ("site", admin.RelatedOnlyFieldListFilter),
+    ]
+    list_select_related = ["device_type", "tenant", "site", "presence"]
+    ordering = ["name", "device_id"]
+    search_fields = ["name", "=device_id", "hardware_id"]
+    search_help_text = "Name, hardware id, or the whole device id"
+    autocomplete_fields = ["site", "groups"]
+    fields = [
+        "name",
+        "device_id",
+        "hardware_id",
+        "tenant",
+        "device_type",
+        "state_badge",
+        "site",
+        "groups",
+        "created_at",
+    ]
+    readonly_fields = ["device_id", "hardware_id", "tenant", "device_type", "state_badge", "created_at"]
+
+    actions = ["rotate", "quarantine", "release", "decommission"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Devices enrol themselves, with a claim."""
+        return False
+
+    def has_life_permission(self, request: HttpRequest) -> bool:
+        """Whoever runs devices, and whoever may revoke what they hold, ends and replaces them."""
+        return request.user.has_perm("devices.change_device") or request.user.has_perm("devices.change_certificate")
+
+    def has_rotate_permission(self, request: HttpRequest) -> bool:
+        """The right to have devices asked for a new certificate."""
+        return request.user.has_perm("devices.change_renewal")
+
+    @admin.action(description="Rotate certificate now…", permissions=["rotate"])
+    def rotate(self, request: HttpRequest, queryset: QuerySet[Device]) -> HttpResponse | None:
+        """Have them asked for a new certificate, whatever the age of the present one."""
+        return rotate(self, request, queryset)
+
+    @admin.action(description="Quarantine…", permissions=["life"])
+    def quarantine(self, request: HttpRequest, queryset: QuerySet[Device]) -> HttpResponse | None:
+        """Leave them only `status` and `cmd`."""
+        use_case = partial(lifecycle.quarantine, user=request.user)
+        note = (
+            "They keep `status` and `cmd` and lose all else. A live session is ended; they come back under these rules."
+        )
+        return self._move(request, queryset, "Quarantine", use_case, note)
+
+    @admin.action(description="Release from quarantine…", permissions=["life"])
+    def release(self, request: HttpRequest, queryset: QuerySet[Device]) -> HttpResponse | None:
+        """Let them speak again."""
+        use_case = partial(lifecycle.release, user=request.user)
+        note = "They speak on all their topics again."
+        return self._move(request, queryset, "Release", use_case, note)
+
+    @admin.action(description="Decommission…", permissions=["life"])
+    def decommission(self, request: HttpRequest, queryset: QuerySet[Device]) -> HttpResponse | None:
+        """End their lives and revoke their certificates."""
+        use_case = partial(lifecycle.decommission, user=request.user, now=timezone.now())
+        held = Certificate.objects.trusted(timezone.now()).filter(device__in=queryset)
+        note = f"For good. {held.count()} certificates in use are revoked and live sessions end; the evidence stays."
+        return self._move(request, queryset, "Decommission", use_case, note)
+
+    def _move(
+        self,
+        request: HttpRequest,
+        rows: QuerySet[Device],
+        verb: str,
+        use_case: Callable[[Device, str], bool],
+        note: str,
+    ) -> HttpResponse | None:
+        def carry_out(device: Device, reason: str) -> bool:
+            with transaction.atomic():
+                changed = use_case(device, reason)
+                if changed:
+                    transaction.on_commit(lambda: shut_out.delay(device.device_id))
+            return changed
+
+        rows = rows.select_related("tenant")
+        return with_reason(self, request, rows, verb, carry_out, about=describe, notes=lambda: [note])
+
+    @admin.display(description="Connection", ordering="presence__online")
+    def presence_badge(self, device: Device) -> SafeString:
+        """Online or offline."""
+        return badge("online" if device.presence.online else "offline")
+
+    @admin.display(description="State", ordering="state")
+    def state_badge(self, device: Device) -> SafeString:
+        """Life-cycle state."""
+        return badge(device.state, device.get_state_display())
+
+    @admin.display(description="Firmware", ordering="presence__firmware_version")
+    def firmware(self, device: Device) -> str:
+        """Version of the last birth."""
+        return device.presence.firmware_version or "—"
+
+    @admin.display(description="Last seen", ordering="presence__last_seen_at")
+    def last_seen(self, device: Device) -> Any:
+        """When it was last heard."""
+        return device.presence.last_seen_at
+
+    def get_urls(self) -> list[URLPattern]:
+        """The page on which a device is replaced."""
+        ours = path(
+            "<path:object_id>/replace/", self.admin_site.admin_view(self.replace), name="devices_device_replace"
+        )
+        return [ours, *super().get_urls()]
+
+    def replace(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """New hardware in the place of this device (RMA)."""
+        device = viewed(self, request, object_id)
+        if not self.has_life_permission(request):
+            raise PermissionDenied
+        return replace_page(self, request, device)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The form, what may be done now, and the panels that the rooms registered."""
+        device = self.get_object(request, object_id)
+        told = self._told(request, device) if device else {}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **told})
+
+    def _told(self, request: HttpRequest, device: Device) -> dict[str, Any]:
+        renewal = device.renewals.filter(state__in=Renewal.OPEN).first()
+        may_replace = device.state != Device.State.DECOMMISSIONED and self.has_life_permission(request)
+        return {
+            "panels": [
+                ShownPanel(panel.slug, panel.label, panel.template, panel.context(device)) for panel in panels.panels()
+            ],
+            "buttons": self.buttons(request, *_POSSIBLE[Device.State(device.state)]),
+            "more_buttons": [("replace/", "Replace (RMA)…")] if may_replace else [],
+            "renewal": renewal,
+            "renewal_badge": renewal and renewal_badge(renewal),
+        }
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """With what the page's head shows."""
+        device = super().get_object(request, object_id, from_field)
+        return device and Device.objects.select_related(*_HEAD).get(pk=device.pk)

@@ -1,0 +1,206 @@
+"""The staff's page of findings: what is wrong, and what may be done about it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from devices import certificates, claims, findings, lifecycle, runbooks
+from devices.admin_base import ReadOnlyAdmin, ask_reason, where_from, with_reason
+from devices.badges import badge
+from devices.errors import DeviceError
+from devices.models import Claim, Device, Finding, Suppression
+from devices.tasks import shut_out
+
+DAYS = 30
+"""How long a suppression is proposed to last (days)."""
+
+
+@admin.register(Finding)
+class FindingAdmin(ReadOnlyAdmin):
+    """What somebody should look at. It is not edited, but resolved, suppressed, or its cause is dealt with."""
+
+    list_display = [
+        "kind",
+        "severity_badge",
+        "state_badge",
+        "device",
+        "subject",
+        "detail",
+        "count",
+        "last_seen_at",
+        "runbook",
+    ]
+    list_filter = [("resolved_at", admin.EmptyFieldListFilter), "severity", "kind"]
+    list_select_related = ["device"]
+    search_fields = ["=kind", "=device__device_id", "=subject"]
+    search_help_text = "A whole kind, device id or subject"
+    readonly_fields = ["severity_badge", "state_badge", "runbook"]
+    exclude = ["severity"]
+    actions = ["resolve", "suppress", "quarantine", "revoke", "freeze"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """With whether a suppression keeps each quiet."""
+        quiet = Suppression.objects.filter(
+            Q(device__isnull=True) | Q(device=OuterRef("device")),
+            Q(subject="") | Q(subject=OuterRef("subject")),
+            kind=OuterRef("kind"),
+            expires_at__gt=timezone.now(),
+        )
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(quiet=Exists(quiet))
+        return rows
+
+    def has_resolve_permission(self, request: HttpRequest) -> bool:
+        """The right to change findings."""
+        return request.user.has_perm("devices.change_finding")
+
+    def has_suppress_permission(self, request: HttpRequest) -> bool:
+        """The right to make suppressions."""
+        return request.user.has_perm("devices.add_suppression")
+
+    def has_quarantine_permission(self, request: HttpRequest) -> bool:
+        """As on the devices' page; and who may take a certificate away for good may do the lesser thing."""
+        return request.user.has_perm("devices.change_device") or self.has_revoke_permission(request)
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """As on the certificates' page."""
+        return request.user.has_perm("devices.change_certificate")
+
+    def has_freeze_permission(self, request: HttpRequest) -> bool:
+        """As on the claims' page."""
+        return request.user.has_perm("devices.change_claim")
+
+    @admin.action(description="Resolve…", permissions=["resolve"])
+    def resolve(self, request: HttpRequest, queryset: QuerySet[Finding]) -> HttpResponse | None:
+        """Seen and dealt with; if it happens again, a new finding opens."""
+        now = timezone.now()
+        return self._act(
+            request, queryset, "Resolve", lambda row, reason: findings.resolve(row, reason, request.user, now)
+        )
+
+    @admin.action(description="Suppress for some days…", permissions=["suppress"])
+    def suppress(self, request: HttpRequest, queryset: QuerySet[Finding]) -> HttpResponse | None:
+        """Known and accepted for a while: not raised again until then."""
+        rows = queryset.select_related("device__tenant")
+        answer = ask_reason(self, request, rows, "Suppress", about=_about)
+        if not isinstance(answer, str):
+            answer.template_name = "admin/suppress.html"
+            longest = findings.LONGEST_SUPPRESSION.days
+            answer.context_data = {**(answer.context_data or {}), "days": DAYS, "longest": longest}
+            return answer
+        now = timezone.now()
+        try:
+            until = now + timedelta(days=int(request.POST.get("days", "")))
+            with transaction.atomic():
+                for row in rows:
+                    findings.suppress(
+                        row.kind,
+                        device=row.device,
+                        subject=row.subject,
+                        reason=answer,
+                        until=until,
+                        user=request.user,
+                        now=now,
+                    )
+        except (ValueError, OverflowError):
+            messages.error(request, "Say for how many days.")
+        except DeviceError as error:
+            messages.error(request, error.detail)
+        else:
+            messages.success(request, f"Suppressed until {until:%Y-%m-%d}.")
+        return where_from(self, request)
+
+    @admin.action(description="Quarantine the devices…", permissions=["quarantine"])
+    def quarantine(self, request: HttpRequest, queryset: QuerySet[Finding]) -> HttpResponse | None:
+        """Leave them only `status` and `cmd`."""
+
+        def carry_out(device: Device, reason: str) -> bool:
+            return lifecycle.quarantine(device, reason, request.user)
+
+        return self._act(request, queryset, "Quarantine the devices", _to_device(carry_out))
+
+    @admin.action(description="Revoke their certificates…", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Finding]) -> HttpResponse | None:
+        """For good: every certificate that is still valid, on the CRL; live sessions cut."""
+        now = timezone.now()
+
+        def carry_out(device: Device, reason: str) -> bool:
+            valid = device.certificates.filter(revoked_at__isnull=True, not_after__gt=now)
+            return (
+                sum(certificates.revoke(each, reason, request.user, now) for each in valid) > 0
+            )  # each, not the first
+
+        return self._act(request, queryset, "Revoke the certificates", _to_device(carry_out))
+
+    @admin.action(description="Freeze: revoke the claims they joined by…", permissions=["freeze"])
+    def freeze(self, request: HttpRequest, queryset: QuerySet[Finding]) -> HttpResponse | None:
+        """Nobody else joins by the same claim; those that have joined stay."""
+
+        def carry_out(row: Finding, reason: str) -> bool:
+            claim = _claim(row)
+            return claim is not None and claims.revoke(claim, reason, request.user, timezone.now())
+
+        return self._act(request, queryset, "Revoke the claims", carry_out)
+
+    def _act(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Finding],
+        verb: str,
+        carry_out: Callable[[Finding, str], bool],
+    ) -> HttpResponse | None:
+        rows = queryset.select_related("device__tenant", "device__claim__tenant")
+        return with_reason(self, request, rows, verb, carry_out, about=_about)
+
+    @admin.display(description="Severity", ordering="severity")
+    def severity_badge(self, finding: Finding) -> SafeString:
+        """How bad it is."""
+        return badge(finding.severity, finding.get_severity_display())
+
+    @admin.display(description="State", ordering="resolved_at")
+    def state_badge(self, finding: Any) -> SafeString:
+        """Open, resolved, or kept quiet."""
+        if finding.quiet:
+            return badge("retired", "Suppressed")
+        return badge("active", "Resolved") if finding.resolved_at else badge("pending", "Open")
+
+    @admin.display(description="Runbook")
+    def runbook(self, finding: Finding) -> str:
+        """The page that helps."""
+        return f"docs/runbooks/{runbooks.page(finding.kind)}"
+
+
+def _about(finding: Finding) -> str:
+    return " · ".join(filter(None, (finding.kind, str(finding.device or ""), finding.subject)))
+
+
+def _to_device(use_case: Callable[[Device, str], bool]) -> Callable[[Finding, str], bool]:
+    """Do something to a finding's device; then, after the commit, shut it out."""
+
+    def carry_out(finding: Finding, reason: str) -> bool:
+        device = finding.device
+        if device is None:
+            return False
+        device_id = device.device_id
+        with transaction.atomic():
+            changed = use_case(device, reason)
+            if changed:
+                transaction.on_commit(lambda: shut_out.delay(device_id))
+        return changed
+
+    return carry_out
+
+
+def _claim(finding: Finding) -> Claim | None:
+    """The claim a finding is about, or its device joined by."""
+    if finding.device:
+        return finding.device.claim
+    if not finding.kind.startswith("claim_"):
+        return None
+    return Claim.objects.select_related("tenant").filter(prefix=finding.subject).first()

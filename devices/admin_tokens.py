@@ -1,0 +1,185 @@
+"""The staff's pages of device tokens. A token itself is shown once, in the message about its making."""
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from devices import tokens
+from devices.admin_base import ReadOnlyAdmin, with_reason
+from devices.badges import badge
+from devices.errors import DomainError
+from devices.models import Device, DeviceToken
+
+
+class TokenForm(forms.ModelForm):
+    """What is asked when a token is made."""
+
+    days = forms.IntegerField(
+        label="Good for (days)", min_value=1, max_value=tokens.MAX_LIFETIME.days, initial=tokens.LIFETIME.days
+    )
+    why = forms.CharField(
+        label="Reason", max_length=200, required=False, help_text="Kept as evidence with your name. Never the token."
+    )
+
+    class Meta:
+        model = DeviceToken
+        fields = ["device"]
+
+
+class StateFilter(admin.SimpleListFilter):
+    """By what it is good for. Without a choice: those a door lets in, soonest end first."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """In the order of what somebody should look at."""
+        return [
+            ("ends", "Good, ends in 30 days"),
+            ("unused", "Good, never used"),
+            ("expired", "Expired"),
+            ("revoked", "Revoked"),
+            ("all", "Everything ever made"),
+        ]
+
+    def choices(self, changelist: Any) -> Any:
+        """Django's, its first one under its true name."""
+        first, *others = super().choices(changelist)
+        yield {**first, "display": "Good"}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Who searches for one means every token."""
+        now, value = timezone.now(), self.value()
+        good = Q(revoked_at__isnull=True, expires_at__gt=now)
+        if value is None and request.GET.get("q"):
+            return queryset
+        wanted = {
+            None: good,
+            "ends": good & Q(expires_at__lte=now + timedelta(days=30)),
+            "unused": good & Q(last_used_at__isnull=True),
+            "expired": Q(revoked_at__isnull=True, expires_at__lte=now),
+            "revoked": Q(revoked_at__isnull=False),
+        }
+        return queryset.filter(wanted.get(value, Q()))
+
+
+@admin.register(DeviceToken)
+class DeviceTokenAdmin(ReadOnlyAdmin):
+    """Tokens by their end and last use. Rows are evidence: made by the use case, revoked, never edited."""
+
+    form = TokenForm
+    list_display = [
+        "prefix",
+        "device",
+        "tenant",
+        "state_badge",
+        "expires_at",
+        "last_used_at",
+        "successor",
+        "created_by",
+    ]
+    list_filter = [StateFilter, ("device__tenant", admin.RelatedOnlyFieldListFilter)]
+    list_select_related = ["device__tenant", "replaced_by", "created_by"]
+    search_fields = ["=prefix", "=device__device_id"]
+    search_help_text = "The first 12 characters (never a whole token), or the whole device id"
+    ordering = ["expires_at"]
+    autocomplete_fields = ["device"]
+    actions = ["rotate", "revoke"]
+    _told = [
+        "prefix",
+        "device",
+        "state_badge",
+        "expires_at",
+        "last_used_at",
+        "successor",
+        ("revoked_at", "reason"),
+        "created_by",
+        "created_at",
+    ]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """What is asked when it is made, and what came of it. Never its hash."""
+        return self._told if obj else ["device", "days", "why"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """A token that is out in the world is not edited."""
+        return ["state_badge", "successor"] if obj else []
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Who may hand out credentials."""
+        return request.user.has_perm("devices.add_devicetoken")
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Rows are never edited; the right to change them is the right to revoke."""
+        return request.user.has_perm("devices.change_devicetoken")
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """What the use case refuses is told above the form, which is then filled in anew."""
+        try:
+            return super().add_view(request, form_url, extra_context)
+        except DomainError as error:
+            messages.error(request, error.detail)
+            return HttpResponseRedirect(request.get_full_path())
+
+    def save_model(self, request: HttpRequest, obj: DeviceToken, form: Any, change: bool) -> None:
+        """Make it by the use case, and show the token."""
+        if change:
+            raise PermissionDenied
+        told, now = form.cleaned_data, timezone.now()
+        lifetime = timedelta(days=told["days"])
+        row, token = tokens.make(obj.device, now, lifetime=lifetime, user=request.user, reason=told["why"])
+        obj.pk, obj.prefix = row.pk, row.prefix
+        _show(request, row.device, token)
+
+    @admin.action(description="Rotate…", permissions=["add"])
+    def rotate(self, request: HttpRequest, queryset: QuerySet[DeviceToken]) -> HttpResponse | None:
+        """Make a successor; the old one stays good until the new one was used, and for an overlap."""
+        now = timezone.now()
+
+        def carry_out(row: DeviceToken, reason: str) -> bool:
+            try:
+                _, token = tokens.rotate(row, now, user=request.user, reason=reason)
+            except DomainError as error:
+                messages.error(request, f"{row}: {error.detail}")
+                return False
+            _show(request, row.device, token)
+            return True
+
+        return with_reason(self, request, queryset.select_related("device__tenant"), "Rotate", carry_out)
+
+    @admin.action(description="Revoke…", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[DeviceToken]) -> HttpResponse | None:
+        """At once and for good."""
+        now = timezone.now()
+
+        def carry_out(row: DeviceToken, reason: str) -> bool:
+            return tokens.revoke(row, reason, request.user, now)
+
+        return with_reason(self, request, queryset.select_related("device__tenant"), "Revoke", carry_out)
+
+    @admin.display(description="State")
+    def state_badge(self, row: DeviceToken) -> SafeString:
+        """May it be used?"""
+        return badge(*tokens.state_of(row, timezone.now()))
+
+    @admin.display(description="Tenant", ordering="device__tenant__name")
+    def tenant(self, row: DeviceToken) -> str:
+        """Whose device it is."""
+        return str(row.device.tenant)
+
+    @admin.display(description="Successor")
+    def successor(self, row: DeviceToken) -> str:
+        """What replaces it, by its first characters."""
+        return str(row.replaced_by) if row.replaced_by else "—"
+
+
+def _show(request: HttpRequest, device: Device, token: str) -> None:
+    messages.warning(request, f"The token of {device}, shown this once: {token}")
