@@ -12,6 +12,7 @@ from random import Random
 
 import httpx
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
 
@@ -21,6 +22,7 @@ from devices.contract import IssuedCertificate
 logger = logging.getLogger(__name__)
 
 PATH = "/.well-known/est/simplereenroll"
+CAS_PATH = "/.well-known/est/cacerts"
 BUSY = Backoff(first=10, cap=600)
 """While the portal cannot be reached or is busy."""
 REFUSED = Backoff(first=300, cap=3600)
@@ -52,7 +54,7 @@ async def reenroll(door: Door, credentials: Path, csr: str, attempt: int, rng: R
     busy = BUSY.half_jitter(attempt, rng)
     try:
         async with door.gate:
-            response = await _ask(door, credentials, csr)
+            response, cas = await _ask(door, credentials, csr)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise Later(f"cannot reach the portal: {error!r}", busy) from error
     status, named = response.status_code, _retry_after(response)
@@ -64,32 +66,58 @@ async def reenroll(door: Door, credentials: Path, csr: str, attempt: int, rng: R
     if status != httpx.codes.OK:
         raise Later(f"the portal refuses, {status}: {response.text[:200]}", refused)
     try:
-        return unpack(response.content, csr)
+        return unpack(response.content, cas, csr)
     except ValueError as error:
         raise Later(f"the answer makes no sense: {error}", refused) from error
 
 
-def unpack(answer: bytes, csr: str) -> IssuedCertificate:
-    """The certificate for a request, and its chain, from Base64 of PKCS#7. Raises ValueError if it is not in there."""
+def unpack(answer: bytes, cas: bytes, csr: str) -> IssuedCertificate:
+    """The certificate for a request, with its chain, from two answers of Base64 of PKCS#7: the leaf comes alone.
+
+    Raises ValueError if they are not in there.
+    """
     try:
         found = pkcs7.load_der_pkcs7_certificates(b64decode(answer))
+        known = [*found, *pkcs7.load_der_pkcs7_certificates(b64decode(cas))]
         wanted = x509.load_pem_x509_csr(csr.encode()).public_key()
         leaf = next((one for one in found if one.public_key() == wanted), None)
     except Exception as error:  # what the parser raises for garbage is not only ValueError
         raise ValueError(f"not certificates: {error!r}") from error
     if leaf is None:
         raise ValueError(f"{len(found)} certificates, none for this device's key")
-    return IssuedCertificate(
-        _pem(leaf), "".join(_pem(one) for one in found if one != leaf and one.issuer != one.subject)
-    )
+    return IssuedCertificate(_pem(leaf), "".join(_pem(one) for one in _chain(leaf, known)))
 
 
-async def _ask(door: Door, credentials: Path, csr: str) -> httpx.Response:
+def _chain(leaf: x509.Certificate, known: list[x509.Certificate]) -> list[x509.Certificate]:
+    """Who signed the leaf, who signed that one, up to but without a root. Raises ValueError where one is missing."""
+    chain = [leaf]
+    while chain[-1].issuer != chain[-1].subject:
+        above = next((one for one in known if one not in chain and _signed(chain[-1], one)), None)
+        if above is None:
+            raise ValueError(f"nobody knows who signed {chain[-1].subject.rfc4514_string()}")
+        chain.append(above)
+    return chain[1:-1]
+
+
+def _signed(below: x509.Certificate, above: x509.Certificate) -> bool:
+    try:
+        below.verify_directly_issued_by(above)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+async def _ask(door: Door, credentials: Path, csr: str) -> tuple[httpx.Response, bytes]:
+    """The portal's answer, and where it is a certificate, the CAs it names."""
     tls = await asyncio.to_thread(tls_context, door.ca_file, credentials)
     der = x509.load_pem_x509_csr(csr.encode()).public_bytes(serialization.Encoding.DER)
     async with httpx.AsyncClient(base_url=door.server, verify=tls, timeout=TIMEOUT_SECONDS) as http:
         headers = {"Content-Type": "application/pkcs10", "Content-Transfer-Encoding": "base64"}
-        return await http.post(PATH, content=b64encode(der), headers=headers)
+        response = await http.post(PATH, content=b64encode(der), headers=headers)
+        if response.status_code != httpx.codes.OK:
+            return response, b""
+        cas = await http.get(CAS_PATH)
+        return response, cas.raise_for_status().content
 
 
 def tls_context(ca_file: Path, credentials: Path) -> ssl.SSLContext:

@@ -138,7 +138,7 @@ class ApprovalAdmin(ReadOnlyAdmin):
     def key(self, approval: Approval) -> SafeString:
         """Fingerprint of the key, and whether the maker vouches for the device."""
         vouched = badge("info", "Attested") if approval.attested else ""
-        return format_html("{} {}", short(approval.key_fingerprint), vouched)
+        return below(short(approval.key_fingerprint, 8), vouched)
 
 
 def _told(row: Approval) -> str:
@@ -154,8 +154,8 @@ def _notes(rows: QuerySet[Approval], approve: bool) -> list[str]:
     known = rows.filter(cause=Approval.Cause.NEW_KEY).count()
     if known:
         notes.append(
-            f"{known} of them {'is' if known == 1 else 'are'} known already and bring a new key: the present"
-            " certificate stays valid until the new one has been seen in use, then it is retired."
+            f"New keys of known devices among them: {known}. The present certificate of such a device stays valid until"
+            " the new one has been seen in use, then it is retired."
         )
     return notes
 

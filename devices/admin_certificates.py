@@ -75,7 +75,6 @@ class CertificateAdmin(ReadOnlyAdmin):
         "expires",
         "renews",
         "successor",
-        "authority",
     ]
     list_filter = [ExpiryFilter, "state", "authority"]
     list_select_related = ["device__tenant", "authority", "replaced_by"]
@@ -173,10 +172,10 @@ class CertificateAdmin(ReadOnlyAdmin):
         }
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **told})
 
-    @admin.display(description="Serial", ordering="serial")
+    @admin.display(description="Serial, signed by", ordering="serial")
     def short_serial(self, certificate: Certificate) -> SafeString:
-        """Its first characters; all of it is on the page behind."""
-        return short(certificate.serial)
+        """Its first characters, all of it being on the page behind; and its authority."""
+        return below(short(certificate.serial), certificate.authority)
 
     @admin.display(description="Expires", ordering="not_after")
     def expires(self, certificate: Certificate) -> SafeString | str:

@@ -139,7 +139,7 @@ class DeviceAdmin(FleetAdmin):
         """End their lives and revoke their certificates."""
         use_case = partial(lifecycle.decommission, user=request.user, now=timezone.now())
         held = Certificate.objects.trusted(timezone.now()).filter(device__in=queryset)
-        note = f"For good. {held.count()} certificates in use are revoked and live sessions end; the evidence stays."
+        note = f"For good. Certificates in use that are revoked: {held.count()}. Live sessions end; the evidence stays."
         return self._move(request, queryset, "Decommission", use_case, note)
 
     def _move(

@@ -128,10 +128,10 @@ class RenewalAdmin(ReadOnlyAdmin):
             transaction.on_commit(rotate_certificates.delay, robust=True)  # beat does the same, only later
         done = len(still_open) + opened
         if done:
-            anew = f", {opened} of them opened anew" if opened else ""
-            messages.success(request, f"Ask again: {done} are asked as soon as they are online{anew}.")
+            anew = f" Of these opened anew: {opened}." if opened else ""
+            messages.success(request, f"Asked as soon as they are online: {done}.{anew}")
         if total > done:
-            messages.warning(request, f"{total - done} have ended, or have no certificate to renew.")
+            messages.warning(request, f"Ended, or without a certificate to renew: {total - done}.")
         return where_from(self, request)
 
     def get_urls(self) -> list[URLPattern]:

@@ -53,9 +53,9 @@ class Reach:
     def notes(self) -> list[str]:
         """What will happen, in numbers; what cannot happen is left out."""
         parts = [
-            (self.online, f"{self.online} online: asked now, at most {settings.RENEWALS_PER_MINUTE} a minute."),
-            (self._offline, f"{self._offline} offline: asked when they come online."),
-            (self._left, f"{self._left} not active, or without a valid certificate: nothing happens to them."),
+            (self.online, f"Online, asked now: {self.online}, at most {settings.RENEWALS_PER_MINUTE} a minute."),
+            (self._offline, f"Offline, asked when they come online: {self._offline}."),
+            (self._left, f"Not active, or without a valid certificate: {self._left}. Nothing happens to them."),
             (self.able, "The present certificate stays valid until the new one has been seen in use."),
         ]
         return [text for count, text in parts if count]
@@ -63,13 +63,10 @@ class Reach:
     def told(self, opened: int) -> str:
         """What happened."""
         parts = [
-            (True, f"{opened} renewals opened."),
-            (self.able > opened, f"{self.able - opened} were under way already, and are asked again."),
-            (
-                self.able > self.online,
-                f"{self.able - self.online} are offline: they will be asked when they come online.",
-            ),
-            (self._left, f"{self._left} had nothing to renew: not active, or without a valid certificate."),
+            (True, f"Renewals opened: {opened}."),
+            (self.able > opened, f"Under way already, and asked again: {self.able - opened}."),
+            (self._offline, f"Offline, they will be asked when they come online: {self._offline}."),
+            (self._left, f"Nothing to renew, as not active or without a valid certificate: {self._left}."),
         ]
         return " ".join(text for true, text in parts if true)
 

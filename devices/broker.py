@@ -47,9 +47,9 @@ def write_all(now: datetime) -> None:
         if not Authority.objects.filter(kind=Authority.Kind.ISSUING).exists():
             raise CertificateError("There is no certificate authority yet: run manage.py make_ca.", "no_authority", 503)
         _write(folder / "ca.pem", _trusted(Authority.Kind.ROOT))
-        # The HTTPS door also listens to devices that have only a claim, or what their maker gave them; the broker
-        # never trusts those.
-        others = _trusted(Authority.Kind.CLAIM) + _trusted(Authority.Kind.MAKER)
+        # The HTTPS door also listens to devices that have only a claim, or what their maker gave them (the broker never
+        # trusts those), and to clients that show their own certificate without the issuing CA's.
+        others = b"".join(map(_trusted, (Authority.Kind.ISSUING, Authority.Kind.CLAIM, Authority.Kind.MAKER)))
         _write(folder / "device_https_ca.pem", _trusted(Authority.Kind.ROOT) + others)
         _write_crls(folder, now)
         _write(folder / "acl", _acl().encode())

@@ -34,6 +34,9 @@ def main(run_file: Path) -> None:
         shot("devices-phone", "acme-owner", "/devices/", PHONE, "light")
         shot("admin", "admin", "/admin/", WIDE, "light")
         shot("admin-devices", "admin", "/admin/devices/device/", WIDE, "dark")
+        shot("admin-renewals", "admin", "/admin/devices/renewal/", WIDE, "light")
+        shot("admin-approvals", "admin", "/admin/devices/approval/", WIDE, "light")
+        shot("admin-certificate", "admin", "/admin/devices/certificate/", WIDE, "dark", "#result_list tbody th a")
         shot("admin-cockpit", "admin", "/admin/devices/device/", WIDE, "light", "#result_list tbody th a")
 
 

@@ -22,7 +22,7 @@ Reply = tuple[int, Mapping[str, str], bytes]
 
 @dataclass(frozen=True)
 class Question:
-    """One POST. `certificate`: what the client showed."""
+    """One request. `certificate`: what the client showed."""
 
     path: str
     headers: Mapping[str, str]
@@ -35,8 +35,13 @@ def serving(authority: Authority, reply: Callable[[Question], Reply], clients: P
     """Serve until the end of the block; gives the URL. `clients`: the root of client certificates."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(b"")
+
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(self.rfile.read(int(self.headers["Content-Length"])))
+
+        def _answer(self, body: bytes) -> None:
             shown = cast("ssl.SSLSocket", self.connection).getpeercert(binary_form=True)
             certificate = x509.load_der_x509_certificate(shown) if shown else None
             status, headers, content = reply(Question(self.path, dict(self.headers), body, certificate))

@@ -105,6 +105,8 @@ class EstDoor:
 
     def reply(self, question: Question) -> Reply:
         """One answer, as RFC 7030 and 8951 want it."""
+        if question.path == "/.well-known/est/cacerts":
+            return self._certificates(self.issuer.authority.root.read_text())
         self.asked.append(question)
         self.times.append(time.monotonic())
         if self.script:
@@ -116,8 +118,11 @@ class EstDoor:
             return 401, {}, b"who are you"
         csr = x509.load_der_x509_csr(b64decode(question.body, validate=True)).public_bytes(PEM)
         issued = self.issuer.issue(csr.decode())
-        chain = [x509.load_pem_x509_certificate(pem.encode()) for pem in (issued.chain, issued.certificate)]
-        content = b64encode(pkcs7.serialize_certificates(chain, Encoding.DER))
+        return self._certificates(issued.certificate)
+
+    @staticmethod
+    def _certificates(pem: str) -> Reply:
+        content = b64encode(pkcs7.serialize_certificates(x509.load_pem_x509_certificates(pem.encode()), Encoding.DER))
         return 200, {"Content-Type": "application/pkcs7-mime; smime-type=certs-only"}, content
 
     @contextmanager

@@ -4,7 +4,7 @@ import asyncio
 import errno
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
@@ -16,6 +16,7 @@ from agent import credentials, identity, reenroll, rotation
 from agent.backoff import Backoff
 from agent.identity import Identity
 from agent.reenroll import Door, Later
+from devices import pki
 from tests.agent.authority import Authority
 from tests.agent.bench import Bench, Home, heard
 from tests.agent.https import Reply
@@ -216,16 +217,28 @@ def ask(url: str, enrolled: Identity, authority: Authority, csr: str = "") -> ob
     return asyncio.run(whole())
 
 
-def test_the_chain_is_what_is_neither_the_leaf_nor_a_root(enrolled: Identity, authority: Authority) -> None:
-    key = identity.new_key()
-    csr = identity.csr(key, "d-1")
-    issuing = authority.sign(identity.csr(identity.new_key(), "issuing"), "Issuing CA")
-    leaf = authority.sign(csr, "d-1")
-    pems = (authority.root.read_text(), issuing, leaf)
-    bag = pkcs7.serialize_certificates([x509.load_pem_x509_certificate(pem.encode()) for pem in pems], Encoding.DER)
-    wrapped = b64encode(bag)[:64] + b"\r\n" + b64encode(bag)[64:]
-    for answer in (b64encode(bag), wrapped):
-        issued = reenroll.unpack(answer, csr)
-        assert (issued.certificate, issued.chain) == (leaf, issuing)
+def bag(*certificates: x509.Certificate) -> bytes:
+    """As EST sends them."""
+    return b64encode(pkcs7.serialize_certificates(list(certificates), Encoding.DER))
+
+
+def test_the_chain_goes_from_who_signed_the_leaf_up_to_below_the_root() -> None:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    root_key, keys = pki.new_key(), [pki.new_key(), pki.new_key()]
+    root = pki.make_root("root", root_key, 9 * day, now)
+    old, new = (
+        pki.make_issuing(name, key.public_key(), root, root_key, day, now) for name, key in zip("ab", keys, strict=True)
+    )
+    csr = identity.csr(key := identity.new_key(), "d-1")
+    leaf = pki.sign_device("d-1", key.public_key(), new, keys[1], day, now)
+    cas = bag(root, old, new)
+    wrapped = bag(leaf)[:64] + b"\r\n" + bag(leaf)[64:]
+    for answer in (bag(leaf), wrapped, bag(leaf, new)):
+        issued = reenroll.unpack(answer, cas, csr)
+        assert (issued.certificate, issued.chain) == (pki.pem(leaf), pki.pem(new))
     with pytest.raises(ValueError, match="none for this"):
-        reenroll.unpack(b64encode(bag), identity.csr(identity.new_key(), "d-1"))
+        reenroll.unpack(bag(leaf), cas, identity.csr(identity.new_key(), "d-1"))
+    with pytest.raises(ValueError, match="who signed"):
+        reenroll.unpack(bag(leaf), bag(root, old), csr)
+    with pytest.raises(ValueError, match="not certificates"):
+        reenroll.unpack(bag(leaf), b"garbage", csr)

@@ -37,6 +37,7 @@ def visit(browser, live_server, staff, client):
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=script
         )
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
         context.add_cookies(
             [{"name": settings.SESSION_COOKIE_NAME, "value": client.cookies["sessionid"].value, "url": live_server.url}]
         )

@@ -50,8 +50,8 @@ class Desk:
 
 
 def said(response) -> str:
-    """The messages that a response left."""
-    return " ".join(str(message) for message in get_messages(response.wsgi_request))
+    """The messages that this answer added to those not shown yet."""
+    return " ".join(str(message) for message in get_messages(response.wsgi_request)._queued_messages)
 
 
 def queued() -> list[tuple[str, str]]:

@@ -129,7 +129,7 @@ class TestDecision:
     def test_the_question_says_what_a_new_key_means(self, desk, new_key):
         question = desk().act("approval", "approve", new_key).content.decode()
         assert f"hw-known: a new key for {new_key.device} ({new_key.device.device_id}) of Acme" in question
-        assert "the present certificate stays valid until the new one has been seen in use" in question
+        assert "New keys of known devices among them: 1." in question
 
     def test_without_a_reason_nothing_happens(self, desk, claim):
         row = identities.ask_to_join(claim, "hw-1", timezone.now())

@@ -7,7 +7,7 @@ from cryptography import x509
 from django.urls import reverse
 from django.utils import timezone
 
-from devices import broker, certificates
+from devices import broker, certificates, pki
 from devices.models import Authority, Certificate, Event
 from tests.devices import identities
 from tests.devices.desk import ROLES, Desk, queued, url
@@ -79,10 +79,10 @@ class TestPage:
         assert told.links[0].checked.facts.serial == certificate.serial
         assert told.links[1].checked.facts.serial == f"{authority(certificate.authority).serial_number:x}"
 
-    def test_a_certificate_that_its_authority_did_not_sign_is_shown_as_broken(self, desk, device):
-        certificate = device.certificates.order_by("pk")[2]
-        Certificate.objects.filter(pk=certificate.pk).update(authority=Authority.objects.get(kind="claim"))
-        page = desk("Support").client.get(url("certificate", "change", certificate.pk))
+    def test_a_certificate_that_its_authority_did_not_sign_is_shown_as_broken(self, desk, device, ca):
+        other = pki.make_root(ca.row.name, pki.new_key(), 900 * DAY, timezone.now())
+        Authority.objects.filter(pk=ca.row.pk).update(certificate=pki.pem(other))
+        page = desk("Support").client.get(url("certificate", "change", device.certificates.latest("pk").pk))
         assert page.context["chain"].tone == "bad"
         assert "NOT signed by" in page.content.decode()
 
@@ -91,12 +91,13 @@ class TestPage:
         told = desk("Support").client.get(url("certificate", "change", first.pk)).context["chain"]
         assert (told.tone, "outside its dates" in told.verdict) == ("warning", True)
 
-    def test_text_that_is_no_certificate_is_said_and_is_no_crash(self, desk, device):
-        third = device.certificates.order_by("pk")[2]
-        Certificate.objects.filter(pk=third.pk).update(pem="nonsense")
-        page = desk("Support").client.get(url("certificate", "change", third.pk))
-        assert page.context["chain"].tone == "bad"
-        assert "cannot be read" in page.content.decode()
+    def test_text_that_is_no_certificate_is_said_and_is_no_crash(self, desk, device, ca):
+        Authority.objects.filter(pk=ca.row.pk).update(certificate="nonsense")
+        person = desk("Support")
+        for page in ("certificate", device.certificates.latest("pk").pk), ("authority", ca.row.pk):
+            answer = person.client.get(url(page[0], "change", page[1]))
+            assert answer.context["chain"].tone == "bad"
+            assert "cannot be read" in answer.content.decode()
 
     def test_tells_what_came_before_and_after(self, desk, device):
         first, second, third, coming = device.certificates.order_by("pk")

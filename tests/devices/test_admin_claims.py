@@ -190,7 +190,7 @@ class TestUse:
 class TestRevoking:
     @pytest.mark.parametrize("role", ON_DUTY)
     def test_asks_why_does_it_once_and_is_evidence(self, desk, role):
-        claim, token = identities.make_claim(TenantFactory(), DeviceTypeFactory(), "Lost", timezone.now())
+        claim, _ = identities.make_claim(TenantFactory(), DeviceTypeFactory(), "Lost", timezone.now())
         person = desk(role)
         assert (
             "Those that have joined keep their certificates." in person.act("claim", "revoke", claim).content.decode()

@@ -42,7 +42,7 @@ class TestLife:
         steps = [
             ("quarantine", "quarantined", "device.quarantined", "They keep `status` and `cmd`"),
             ("release", "active", "device.released", "all their topics again"),
-            ("decommission", "decommissioned", "device.decommissioned", "1 certificates in use are revoked"),
+            ("decommission", "decommissioned", "device.decommissioned", "Certificates in use that are revoked: 1."),
         ]
         for action, after, kind, note in steps:
             before = state(device)

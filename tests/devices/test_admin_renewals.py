@@ -136,7 +136,7 @@ class TestAskAgain:
         response = person.act("renewal", "ask_again", row)
         row.refresh_from_db()
         assert (row.attempts, row.next_attempt_at <= timezone.now()) == (0, True)
-        assert "1 are asked" in said(response)
+        assert "Asked as soon as they are online: 1." in said(response)
         assert [name for name, _ in queued()] == [ROTATE]
         event = Event.objects.filter(kind="renewal.requested").latest("pk")
         assert (event.user, event.reason) == (person.user, "Asked again from the list of renewals")
@@ -144,14 +144,14 @@ class TestAskAgain:
     def test_one_that_failed_is_opened_anew_and_only_once(self, desk, joined):
         row = opened(joined(), state="failed", ended_at=timezone.now())
         person = desk()
-        assert "1 of them opened anew" in said(person.act("renewal", "ask_again", row))
+        assert "Of these opened anew: 1." in said(person.act("renewal", "ask_again", row))
         assert Renewal.objects.filter(device=row.device, state="due").count() == 1
-        assert "1 have ended" in said(person.act("renewal", "ask_again", row))
+        assert "Ended, or without a certificate to renew: 1." in said(person.act("renewal", "ask_again", row))
         assert Renewal.objects.filter(device=row.device).count() == 2
 
     def test_one_that_is_proven_is_left_alone(self, desk, joined):
         row = opened(joined(), state="proven", ended_at=timezone.now())
-        assert "1 have ended" in said(desk().act("renewal", "ask_again", row))
+        assert "Ended, or without a certificate to renew: 1." in said(desk().act("renewal", "ask_again", row))
         assert Renewal.objects.count() == 1
 
     @pytest.mark.parametrize("role", OTHERS)
@@ -181,13 +181,14 @@ class TestRotate:
         person = desk(role)
         chosen = [online, offline, ended]
         question = person.act("device", "rotate", *chosen).content.decode()
-        assert "1 online: asked now, at most 300 a minute." in question
-        assert "1 offline: asked when they come online." in question
-        assert "1 not active, or without a valid certificate" in question
+        assert "Online, asked now: 1, at most 300 a minute." in question
+        assert "Offline, asked when they come online: 1." in question
+        assert "Not active, or without a valid certificate: 1." in question
         assert not Renewal.objects.exists()
         told = said(person.act("device", "rotate", *chosen, reason="Heartbleed"))
-        assert told.startswith(
-            "2 renewals opened. 1 are offline: they will be asked when they come online. 1 had nothing"
+        assert told == (
+            "Renewals opened: 2. Offline, they will be asked when they come online: 1."
+            " Nothing to renew, as not active or without a valid certificate: 1."
         )
         assert {(row.device, row.cause, row.requested_by) for row in Renewal.objects.all()} == {
             (online, "staff", person.user), (offline, "staff", person.user),
@@ -196,7 +197,7 @@ class TestRotate:
         assert (event.user, event.reason, event.detail) == (person.user, "Heartbleed", {"devices": 2})
         assert [name for name, _ in queued()] == [ROTATE]
         again = said(person.act("device", "rotate", *chosen, reason="Heartbleed"))
-        assert again.startswith("0 renewals opened. 2 were under way already, and are asked again.")
+        assert again.startswith("Renewals opened: 0. Under way already, and asked again: 2.")
         assert Renewal.objects.count() == 2
 
     def test_all_that_a_filter_finds_are_meant_when_all_were_chosen(self, desk, joined):

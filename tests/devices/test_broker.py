@@ -72,11 +72,12 @@ def test_nothing_is_written_before_there_is_a_ca(db, settings, tmp_path):
         broker.write_all(NOW)
 
 
-def test_the_broker_trusts_the_device_root_alone_and_the_https_door_the_claim_root_too(folder):
+def test_the_broker_trusts_the_device_root_alone_and_the_https_door_more(folder):
     broker.write_all(NOW)
-    root, claim = (Authority.objects.get(kind=kind).certificate for kind in ("root", "claim"))
+    kinds = ("root", "issuing", "claim")
+    root, issuing, claim = (Authority.objects.get(kind=kind).certificate for kind in kinds)
     assert (folder / "ca.pem").read_text() == root
-    assert (folder / "device_https_ca.pem").read_text() == root + claim
+    assert (folder / "device_https_ca.pem").read_text() == root + issuing + claim
 
 
 def test_the_acl_holds_the_contracts_patterns_and_the_quarantined(folder):

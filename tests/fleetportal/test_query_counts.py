@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from django.apps import apps
 from django.contrib import admin
 from django.core.cache import cache
 from django.db import connection
@@ -28,6 +29,10 @@ def pages(device):
     yield from ((f"admin {name}", True, address) for name, address in LISTS.items())
     yield "admin index", True, reverse("admin:index")
     yield "admin device page", True, reverse("admin:devices_device_change", args=[device.pk])
+    yield "admin dry run", True, reverse("admin:devices_renewal_dry_run") + "?within=30d"
+    for name in ("certificate", "claim", "approval", "renewal"):
+        row = apps.get_model("devices", name).objects.order_by("pk")[0]
+        yield f"admin {name} page", True, reverse(f"admin:devices_{name}_change", args=[row.pk])
     yield "overview", False, reverse("overview")
     yield "device list", False, reverse("device-list")
     yield "device page", False, reverse("device", args=[device.device_id])
