@@ -9,6 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from django.contrib.admin.models import LogEntry
 from django.contrib.sessions.models import Session
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devices import authorities, claims
@@ -163,6 +165,17 @@ class TestUse:
         assert url("approval", "change", waits.pk) in page
         assert '<meter min="0" max="4" value="1"' in page
         assert claim.token_hash not in page
+
+    def test_the_page_costs_the_same_with_one_device_and_with_three(self, desk):
+        claim, _ = identities.make_claim(TenantFactory(), DeviceTypeFactory(), "Open", timezone.now(), max_devices=4)
+        person, costs = desk("Support"), []
+        for each in range(3):
+            identities.join(claim, f"hw-{each}", timezone.now())
+            person.page("claim", "change", claim.pk)
+            with CaptureQueriesContext(connection) as queries:
+                person.page("claim", "change", claim.pk)
+            costs.append(len(queries))
+        assert len(set(costs)) == 1
 
     def test_a_claim_certificate_is_shown_with_its_chain(self, desk):
         claim, _ = identities.make_claim(TenantFactory(), DeviceTypeFactory(), "C", timezone.now(), kind="certificate")

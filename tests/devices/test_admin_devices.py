@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devices import certificates, lifecycle
@@ -198,6 +200,16 @@ class TestPage:
         assert rows[1].replaced_by == new
         page = person.page("device", "change", device.pk)
         assert f"?device__id__exact={device.pk}" in page
+
+    def test_costs_the_same_with_one_certificate_and_with_three(self, desk, device):
+        person, costs = desk("Support"), []
+        for each in range(3):
+            person.page("device", "change", device.pk)
+            with CaptureQueriesContext(connection) as queries:
+                person.page("device", "change", device.pk)
+            costs.append(len(queries))
+            identities.renew(device, timezone.now() + timedelta(days=each))
+        assert len(set(costs)) == 1
 
     def test_a_successors_page_leads_back_to_the_history_of_the_one_before(self, desk, device):
         new = lifecycle.replace(device, "hw-new", "RMA", None, timezone.now())

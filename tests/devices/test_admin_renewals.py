@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devices import certificates, renewals
@@ -118,6 +120,17 @@ class TestDryRun:
         assert "Slow lane (2 a minute)" in text
         assert "1 more is under way already" in text
         assert "Nobody becomes due" in text
+
+    def test_costs_the_same_with_one_device_and_with_three(self, desk, joined):
+        person, costs = desk("Support"), []
+        for _ in range(2):
+            joined(300)
+            person.client.get(url("renewal", "dry_run"))
+            with CaptureQueriesContext(connection) as queries:
+                person.client.get(url("renewal", "dry_run"))
+            costs.append(len(queries))
+            joined(300)
+        assert costs[0] == costs[1]
 
     def test_an_unknown_horizon_is_the_shortest(self, desk, ca):
         page = desk("Support").client.get(url("renewal", "dry_run"), {"within": "'; DROP"})
