@@ -62,5 +62,4 @@ def test_pages_cost_the_same_with_one_row_and_three_and_what_is_written_down(cli
     world.add(TenantFactory(), 3)
     three = count(client, staff, customer, device)
     assert three == one
-    print("COUNTS", json.dumps(one))
     assert one == json.loads(BASELINE.read_text())
