@@ -8,18 +8,19 @@ from django.conf import settings
 from tests.chromium import chromium
 from tests.factories import StaffFactory
 
-os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"  # Playwright's own event loop runs in the thread that prepares the rows
-
 
 def is_error(message) -> bool:
     """What a page did wrong. This server speaks no WebSockets: what is live is tested in tests/e2e."""
     return message.type == "error" and "/ws/live" not in message.text + message.location.get("url", "")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser():
+    """Closed before tests of other folders come: its event loop runs in the thread that prepares the rows."""
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with chromium() as found:
         yield found
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
 @pytest.fixture
