@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from devices.admin_base import ReadOnlyAdmin
+from devices.admin.base import ReadOnlyAdmin
 from operations.models import CheckedKey, ConnectionMinute
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from devices.admin_base import FleetAdmin, ReadOnlyAdmin
+from devices.admin.base import FleetAdmin, ReadOnlyAdmin
 from telemetry.models import DeadLetter, Latest, Metric, Schema
 
 _SHOWN_BYTES = 4096

@@ -43,6 +43,7 @@ class Approval(models.Model):
 
     class Meta:
         ordering = ["-asked_at"]
+        indexes = [models.Index(fields=["state", "asked_at"], name="approval_waiting")]
         constraints = [
             models.UniqueConstraint(fields=["claim", "hardware_id", "key_fingerprint"], name="approval_asked_once"),
             models.CheckConstraint(

@@ -58,6 +58,7 @@ class Renewal(models.Model):
                 name="renewal_next",
             ),
             models.Index(fields=["asked_at"], name="renewal_asked"),
+            models.Index(fields=["state", "ended_at"], name="renewal_ended"),
         ]
 
     def __str__(self) -> str:

@@ -105,7 +105,7 @@ class TestDryRun:
     def test_counts_all_and_names_the_first(self, desk, joined, monkeypatch):
         for _ in range(4):
             joined(300)
-        monkeypatch.setattr("devices.admin_renewals.SHOWN", 3)
+        monkeypatch.setattr("devices.admin.renewals.SHOWN", 3)
         page = desk("Support").client.get(url("renewal", "dry_run"))
         assert page.context["total"] == 4
         assert "and 1 more" in page.content.decode()

@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from devices import approvals, chains, renewals
-from devices.admin_base import ReadOnlyAdmin, with_reason
+from devices.admin.base import ReadOnlyAdmin, with_reason
 from devices.badges import badge, below, short, when
 from devices.models import Approval, Certificate, Device
 

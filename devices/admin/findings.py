@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from devices import certificates, claims, findings, lifecycle, runbooks
-from devices.admin_base import ReadOnlyAdmin, ask_reason, where_from, with_reason
+from devices.admin.base import ReadOnlyAdmin, ask_reason, where_from, with_reason
 from devices.badges import badge
 from devices.errors import DeviceError
 from devices.models import Claim, Device, Finding, Suppression

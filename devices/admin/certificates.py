@@ -13,8 +13,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from devices import authorities, certificates
-from devices.admin_base import ReadOnlyAdmin, with_reason
-from devices.admin_chain import Leaf, chain, pem_file, viewed
+from devices.admin.base import ReadOnlyAdmin, with_reason
+from devices.admin.chain import Leaf, chain, pem_file, viewed
 from devices.badges import badge, below, short, when
 from devices.models import Certificate, Event, Renewal
 from devices.tasks import shut_out

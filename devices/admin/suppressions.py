@@ -11,12 +11,12 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from devices import findings, runbooks
-from devices.admin_base import FleetAdmin, with_reason
+from devices.admin.base import FleetAdmin, with_reason
 from devices.errors import DeviceError
 from devices.models import Suppression
 
 
-class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time
+class SuppressionForm(forms.ModelForm):
     """A kind that exists, and an end that is near enough."""
 
     kind = forms.ChoiceField(choices=lambda: [(each, each) for each in runbooks.kinds()])

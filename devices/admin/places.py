@@ -1,22 +1,11 @@
-"""The staff's pages of this room. States are read-only here; use cases move them."""
+"""Pages of customers and what they have: tenants, types, sites, groups; and the audit trail."""
 
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
 
-from devices import (  # noqa: F401 (each registers its pages)
-    admin_approvals,
-    admin_authorities,
-    admin_certificates,
-    admin_claims,
-    admin_devices,
-    admin_findings,
-    admin_renewals,
-    admin_suppressions,
-    admin_tokens,
-)
-from devices.admin_base import FleetAdmin, ReadOnlyAdmin
+from devices.admin.base import FleetAdmin, ReadOnlyAdmin
 from devices.models import (
     DeviceType,
     Event,

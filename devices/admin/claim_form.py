@@ -21,7 +21,7 @@ _KINDS = {
 }
 
 
-class ClaimForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time
+class ClaimForm(forms.ModelForm):
     """What a claim is made of."""
 
     hardware_ids = forms.CharField(

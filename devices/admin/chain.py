@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from devices import chains
-from devices.admin_base import FleetAdmin
+from devices.admin.base import FleetAdmin
 from devices.badges import badge
 from devices.models import Authority
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from devices import tokens
-from devices.admin_base import ReadOnlyAdmin, with_reason
+from devices.admin.base import ReadOnlyAdmin, with_reason
 from devices.badges import badge
 from devices.errors import DomainError
 from devices.models import Device, DeviceToken

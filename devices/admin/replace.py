@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from devices import lifecycle
-from devices.admin_base import FleetAdmin
+from devices.admin.base import FleetAdmin
 from devices.errors import DeviceError
 from devices.models import Certificate, Device
 from devices.tasks import shut_out

@@ -16,11 +16,11 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from devices import lifecycle, panels
-from devices.admin_base import FleetAdmin, with_reason
-from devices.admin_chain import viewed
-from devices.admin_renewals import state_badge as renewal_badge
-from devices.admin_replace import replace_page
-from devices.admin_rotation import describe, rotate
+from devices.admin.base import FleetAdmin, with_reason
+from devices.admin.chain import viewed
+from devices.admin.renewals import state_badge as renewal_badge
+from devices.admin.replace import replace_page
+from devices.admin.rotation import describe, rotate
 from devices.badges import badge
 from devices.models import Certificate, Device, Group, Renewal
 from devices.tasks import shut_out
@@ -47,7 +47,7 @@ _POSSIBLE = {
 _HEAD = ["device_type", "tenant", "site", "presence", "claim", "replaces", "replaced_by"]
 
 
-class DeviceForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no parameters at run time
+class DeviceForm(forms.ModelForm):
     """Keeps a device among its own tenant's groups; the model does the same for its site."""
 
     def clean_groups(self) -> QuerySet[Group]:

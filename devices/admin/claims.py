@@ -12,9 +12,9 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from devices import authorities, ca_rules, claims
-from devices.admin_base import FleetAdmin, with_reason
-from devices.admin_chain import Leaf, chain
-from devices.admin_claim_form import ClaimForm
+from devices.admin.base import FleetAdmin, with_reason
+from devices.admin.chain import Leaf, chain
+from devices.admin.claim_form import ClaimForm
 from devices.badges import badge, below, when
 from devices.models import Approval, Authority, Claim
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from devices import renewals
-from devices.admin_base import FleetAdmin, ask_reason, where_from
+from devices.admin.base import FleetAdmin, ask_reason, where_from
 from devices.models import Certificate, Device
 from devices.tasks import rotate_certificates
 

@@ -13,8 +13,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from devices import broker
-from devices.admin_base import COUNT_LIMIT, ReadOnlyAdmin
-from devices.admin_chain import authority_badge, chain, pem_file, viewed
+from devices.admin.base import COUNT_LIMIT, ReadOnlyAdmin
+from devices.admin.chain import authority_badge, chain, pem_file, viewed
 from devices.badges import below, when
 from devices.errors import CertificateError
 from devices.models import Authority, Certificate

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from devices import renewals
-from devices.admin_base import ReadOnlyAdmin, where_from
+from devices.admin.base import ReadOnlyAdmin, where_from
 from devices.badges import badge, below, short, when
 from devices.models import Device, Group, Renewal
 from devices.tasks import rotate_certificates
