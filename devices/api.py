@@ -19,8 +19,9 @@ from rest_framework.response import Response
 from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 
-from devices import admission, broker, callers, enrollment
+from devices import admission, broker, callers
 from devices.approvals import Waiting
+from devices.models.fields import MAX_HARDWARE_ID
 
 
 class Throttle(ScopedRateThrottle):
@@ -38,7 +39,7 @@ class ProvisionRequest(serializers.Serializer[Any]):
     """What a device sends to enrol."""
 
     device_type = serializers.CharField(max_length=63, required=False, default="")
-    hardware_id = serializers.CharField(max_length=enrollment.MAX_HARDWARE_ID, required=False, default="")
+    hardware_id = serializers.CharField(max_length=MAX_HARDWARE_ID, required=False, default="")
     csr = serializers.CharField(max_length=16 * 1024, trim_whitespace=False)
 
 

@@ -95,10 +95,15 @@ def add(
 
 def signer(kind: str = Authority.Kind.ISSUING) -> Signer:
     """The authority that signs now. Raises `CertificateError`: no_authority before `make_ca`, ca_key_unavailable."""
+    return open_signer(signer_row(kind))
+
+
+def signer_row(kind: str = Authority.Kind.ISSUING) -> Authority:
+    """The row of the authority that signs now. Raises `CertificateError` (no_authority) before `make_ca`."""
     row = Authority.objects.filter(kind=kind, active=True).first()
     if row is None:
         raise CertificateError("There is no certificate authority yet: run manage.py make_ca.", "no_authority", 503)
-    return open_signer(row)
+    return row
 
 
 def open_signer(row: Authority) -> Signer:

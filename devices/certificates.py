@@ -1,6 +1,6 @@
 """Device certificates: issued, proven by use, replaced by a newer one that was seen, revoked."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
@@ -12,7 +12,11 @@ from devices import authorities, contract, evidence, pki, rotation
 from devices.errors import CertificateError
 from devices.models import Certificate, Device, Event, Finding, Renewal
 
+_TICK = timedelta(microseconds=1)
 KEY_REUSED = "key_reused"
+TOO_MANY = "too_many_certificates"
+MAX_ISSUED = 6
+"""Certificates a device gets within a day, or within a third of their lifetime where they are short-lived."""
 SUPERSEDED = "superseded"
 """Reason of a certificate that was retired because its successor was seen (RFC 5280, 5.3.1)."""
 
@@ -20,7 +24,7 @@ SUPERSEDED = "superseded"
 def issue(device: Device, request: x509.CertificateSigningRequest, now: datetime) -> Certificate:
     """Sign a checked request for a device; a new row, PENDING until the device is seen using it.
 
-    Raises `CertificateError` as `check_key` does.
+    Raises `CertificateError`: too_many_certificates (429), authority_expired (503), and as `check_key` does.
     """
     key = request.public_key()
     fingerprint = pki.key_fingerprint(key)  # type: ignore[arg-type]  # read_request admits only our key types
@@ -28,7 +32,10 @@ def issue(device: Device, request: x509.CertificateSigningRequest, now: datetime
         # Until the end of the transaction: two devices that come at once with one key must see each other.
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [fingerprint])
     check_key(fingerprint, device)
+    _check_rate(device, now)
     ca = authorities.signer()
+    if ca.certificate.not_valid_after_utc <= now:
+        raise CertificateError("The issuing CA has expired: staff must add another.", "authority_expired", 503)
     leaf = pki.sign_device(device.device_id, key, ca.certificate, ca.key, settings.CERTIFICATE_LIFETIME, now)  # type: ignore[arg-type]
     serial = pki.serial_text(leaf)
     row = Certificate.objects.create(
@@ -48,6 +55,13 @@ def issue(device: Device, request: x509.CertificateSigningRequest, now: datetime
     return row
 
 
+def _check_rate(device: Device, now: datetime) -> None:
+    """A device that collects certificates fills tables and revocation lists, and slows everybody's cut-off."""
+    span = min(timedelta(days=1), settings.CERTIFICATE_LIFETIME / 3)
+    if device.certificates.filter(created_at__gt=now - span).count() >= MAX_ISSUED:
+        raise CertificateError("This device got several certificates a short while ago: come later.", TOO_MANY, 429)
+
+
 def check_key(fingerprint: str, device: Device | None) -> None:
     """May this key be certified for this device (None: a new one)?
 
@@ -56,20 +70,24 @@ def check_key(fingerprint: str, device: Device | None) -> None:
     """
     known = Certificate.objects.filter(key_fingerprint=fingerprint)
     if known.exclude(device=device).exists():
-        raise CertificateError("Another device has used this key: make a new one.", KEY_REUSED, 409)
+        error = CertificateError("Another device has used this key: make a new one.", KEY_REUSED, 409)
+        error.key = fingerprint
+        raise error
     if known.filter(state=Certificate.State.REVOKED).exists():
         raise CertificateError("A certificate with this key was revoked: make a new key.", "key_revoked", 409)
 
 
-def report_reuse(request: x509.CertificateSigningRequest) -> None:
-    """Raise the finding about a reused key; after the rollback of what was refused, or it would go with it."""
-    fingerprint = pki.key_fingerprint(request.public_key())  # type: ignore[arg-type]  # as in issue
-    owner = Certificate.objects.filter(key_fingerprint=fingerprint).values_list("device_id", flat=True).first()
-    evidence.find("key_reused", "Another device asked for a certificate for this one's key.", device_pk=owner)
+def report(error: CertificateError, device_pk: int | None) -> None:
+    """Raise the finding about a refusal that deserves one; after its rollback, or the finding would go with it."""
+    if error.code == KEY_REUSED:
+        owner = Certificate.objects.filter(key_fingerprint=error.key).values_list("device_id", flat=True).first()
+        evidence.find("key_reused", "Another device asked for a certificate for this one's key.", device_pk=owner)
+    elif error.code == TOO_MANY:
+        evidence.find("renewal_loop", f"It asked for {MAX_ISSUED} certificates within a day.", device_pk=device_pk)
 
 
-def prove(device_pk: int, device_id: str, status: contract.Status, now: datetime) -> Certificate | None:
-    """Judge the proof in a birth; a false one is a finding. Returns the certificate it proves, None without one."""
+def judge(device_pk: int, device_id: str, status: contract.Status) -> Certificate | None:
+    """The certificate that a birth proves, whether or not it may be used; a false proof is a finding, and None."""
     claimed = status.certificate
     if claimed is None:
         return None
@@ -78,7 +96,6 @@ def prove(device_pk: int, device_id: str, status: contract.Status, now: datetime
     if row is None or not pki.proves(x509.load_pem_x509_certificate(row.pem.encode()), statement, claimed.proof):
         evidence.find("certificate_proof_false", "A birth names a certificate it does not prove.", device_pk=device_pk)
         return None
-    seen(row, "A birth", now)
     return row
 
 
@@ -88,28 +105,28 @@ def seen(certificate: Certificate, where: str, now: datetime) -> bool:
     Returns False, with a finding, when it must not be used any more. `where` tells people about the door.
     """
     with transaction.atomic():
-        row = Certificate.objects.select_for_update().select_related("device__tenant").get(pk=certificate.pk)
+        device = lock(certificate.device_id)
+        row = Certificate.objects.get(pk=certificate.pk)
         if row.revoked_at is not None:
             _report_revoked(row, where)
             return False
         if row.not_after <= now:
             return False
-        first = row.first_seen_at is None
-        Certificate.objects.filter(pk=row.pk).update(
+        mine = Certificate.objects.filter(device=device)
+        others = mine.exclude(pk=row.pk).aggregate(at=models.Max("last_seen_at"))["at"]
+        mine.filter(pk=row.pk).update(
             state=Certificate.State.ACTIVE,
             first_seen_at=row.first_seen_at or now,
-            last_seen_at=now,
+            # Always after every other: what was proven last is what is in use, even within one batch.
+            last_seen_at=max(now, others + _TICK) if others else now,
             replaced_by=None,
+            retire_at=None,
         )
-        older = Certificate.objects.filter(device=row.device_id, pk__lt=row.pk, revoked_at__isnull=True)
-        older.filter(state__in=["pending", "active"]).update(state=Certificate.State.RETIRING, replaced_by=row)
-        if first:
-            evidence.record(
-                "certificate.proven", device=row.device, actor=row.device.device_id, detail={"serial": row.serial}
-            )
-            Renewal.objects.filter(successor=row, state=Renewal.State.ISSUED).update(
-                state=Renewal.State.PROVEN, ended_at=now, detail=""
-            )
+        mine.filter(pk__lt=row.pk, revoked_at__isnull=True, state__in=["pending", "active"]).update(
+            state=Certificate.State.RETIRING, replaced_by=row, retire_at=now + settings.CERTIFICATE_OVERLAP
+        )
+        if row.first_seen_at is None:
+            _first_seen(row, device, now)
         elif row.state == Certificate.State.RETIRING:
             # It came back with the old key: whatever it did with the new one, the old one must not be taken away.
             evidence.find(
@@ -118,6 +135,24 @@ def seen(certificate: Certificate, where: str, now: datetime) -> bool:
                 device_pk=row.device_id,
             )
     return True
+
+
+def lock(device_pk: int) -> Device:
+    """Take a device for oneself until the end of the transaction: whoever changes its certificates does it alone.
+
+    Rows that only point at the device may be written meanwhile.
+    """
+    return Device.objects.select_for_update(of=("self",), no_key=True).select_related("tenant").get(pk=device_pk)
+
+
+def _first_seen(row: Certificate, device: Device, now: datetime) -> None:
+    evidence.record("certificate.proven", device=device, actor=device.device_id, detail={"serial": row.serial})
+    proven = {"state": Renewal.State.PROVEN, "ended_at": now, "detail": ""}
+    # It may have been given up before, or have waited for another certificate that was issued later and not used.
+    late = Renewal.objects.filter(device=device, state=Renewal.State.FAILED, successor=row).update(**proven)
+    opened = Renewal.objects.filter(device=device, state__in=Renewal.OPEN, certificate__lt=row.pk)
+    if opened.update(**proven if late else proven | {"successor": row}) or late:
+        Finding.objects.filter(kind="renewal_failed", device=device, resolved_at__isnull=True).update(resolved_at=now)
 
 
 def _report_revoked(row: Certificate, where: str) -> None:
@@ -138,7 +173,7 @@ def retire(now: datetime, limit: int = 5000) -> int:
         models.Q(last_seen_at__isnull=True) | models.Q(last_seen_at__lt=models.F("replaced_by__last_seen_at")),
         state=Certificate.State.RETIRING,
         revoked_at__isnull=True,
-        replaced_by__first_seen_at__lte=now - settings.CERTIFICATE_OVERLAP,
+        retire_at__lte=now,
     )
     with transaction.atomic():
         rows = list(due.select_for_update(skip_locked=True, of=("self",)).select_related("device")[:limit])
@@ -167,17 +202,23 @@ def expire(now: datetime) -> int:
 
 
 def revoke(certificate: Certificate, reason: str, user: Any, now: datetime) -> bool:
-    """Revoke for good. Returns False when it was revoked before. The door then has the device shut out (tasks.py)."""
+    """Revoke for good, with every certificate of the same key, and those it may have been used to ask for.
+
+    Whoever has the key could have asked for a successor before: one that was never seen goes too. Returns False when it
+    was revoked before. The door then has the device shut out (tasks.py).
+    """
     with transaction.atomic():
-        changed = Certificate.objects.filter(pk=certificate.pk, revoked_at__isnull=True).update(
-            state=Certificate.State.REVOKED, revoked_at=now, reason=reason
+        device = lock(certificate.device_id)
+        valid = Certificate.objects.filter(device=device, revoked_at__isnull=True)
+        if not valid.filter(pk=certificate.pk).exists():
+            return False
+        affected = valid.filter(
+            models.Q(pk=certificate.pk)
+            | models.Q(key_fingerprint=certificate.key_fingerprint)
+            | models.Q(pk__gt=certificate.pk, first_seen_at__isnull=True)
         )
-        if changed:
-            evidence.record(
-                "certificate.revoked",
-                device=certificate.device,
-                user=user,
-                reason=reason,
-                detail={"serial": certificate.serial},
-            )
-    return bool(changed)
+        serials = sorted(affected.values_list("serial", flat=True))
+        affected.update(state=Certificate.State.REVOKED, revoked_at=now, reason=reason)
+        for serial in serials:
+            evidence.record("certificate.revoked", device=device, user=user, reason=reason, detail={"serial": serial})
+    return True

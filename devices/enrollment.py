@@ -11,8 +11,7 @@ from devices import approvals, authorities, certificates, evidence, lifecycle, p
 from devices.approvals import Waiting
 from devices.errors import CertificateError, ProvisioningError
 from devices.models import Approval, Certificate, Claim, Device, Presence
-
-MAX_HARDWARE_ID = 100
+from devices.models.fields import HARDWARE_ID_RULE, is_hardware_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,8 @@ def enroll(
     a new key, or where the claim asks for it, it waits until somebody approves. Raises `ProvisioningError` or
     `CertificateError`; each carries a code and an HTTP status.
     """
-    if not hardware_id or len(hardware_id) > MAX_HARDWARE_ID or not hardware_id.isprintable():
-        raise ProvisioningError(f"hardware_id needs 1 to {MAX_HARDWARE_ID} printable characters.", "hardware_id")
+    if not is_hardware_id(hardware_id):
+        raise ProvisioningError(HARDWARE_ID_RULE, "hardware_id")
     refusal = claim.refusal(hardware_id, device_type, now)
     if refusal:
         raise ProvisioningError(refusal[1], refusal[0], 403)
@@ -63,8 +62,7 @@ def enroll(
         with transaction.atomic():
             return _admit(Applicant(claim, hardware_id, request, attested), now)
     except CertificateError as error:
-        if error.code == certificates.KEY_REUSED:
-            certificates.report_reuse(request)
+        certificates.report(error, None)
         raise
     except IntegrityError as error:
         # Two requests for one device came at once; the other was first. Asking again finds its result.
@@ -111,7 +109,7 @@ def _mint(applicant: Applicant) -> Device:
         tenant=claim.tenant,
         device_type=claim.device_type,
         hardware_id=applicant.hardware_id,
-        name=f"{claim.device_type.name} {applicant.hardware_id}"[:200],
+        name=lifecycle.first_name(claim.device_type, applicant.hardware_id),
         site_id=claim.site_id,
         state=Device.State.ACTIVE,
         claim=claim,

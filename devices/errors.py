@@ -31,6 +31,8 @@ class CertificateError(DomainError):
     """A certificate request, certificate or key is not acceptable."""
 
     code = "certificate_error"
+    key = ""
+    """Fingerprint of the key it is about, where a finding will need it."""
 
 
 class TokenError(DomainError):

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
 
-from devices import contract, nudges, pki, presence, registry, renewals
+from devices import certificates, contract, nudges, pki, presence, registry, renewals
 from devices.errors import CertificateError
 from devices.models import Device, Event
 from devices.registry import Incoming, Known, Refused
@@ -25,6 +25,11 @@ def store_batch(messages: list[Incoming]) -> tuple[list[Refused], set[str]]:
     changed: set[str] = set()
     topics = [_parse(message) for message in messages]
     known = registry.look_up(t.device_id for t in topics if isinstance(t, contract.Topic))
+    presence.lock(
+        known[topic.device_id].pk
+        for topic in topics
+        if isinstance(topic, contract.Topic) and topic.channel == contract.STATUS and topic.device_id in known
+    )
     for message, topic in zip(messages, topics, strict=True):
         device = None
         try:
@@ -34,6 +39,8 @@ def store_batch(messages: list[Incoming]) -> tuple[list[Refused], set[str]]:
             _take(message, topic, registry.check(topic, known), now, changed)
         except contract.ContractError as error:
             pk = device.pk if device else None
+            if isinstance(error.__cause__, CertificateError):
+                certificates.report(error.__cause__, pk)
             refused.append(Refused(message, error.reason, error.detail, error.path, pk))
     return refused, changed
 

@@ -1,4 +1,4 @@
-"""The life of a device: quarantined, released, decommissioned, replaced. Conditional updates, each with its evidence.
+"""The life of a device: registered, quarantined, released, decommissioned, replaced; each step with its evidence.
 
 The door then has the device shut out or let in again (tasks.py): files first, then the live session.
 """
@@ -11,9 +11,45 @@ from django.db import IntegrityError, transaction
 
 from devices import certificates, evidence
 from devices.errors import DeviceError
-from devices.models import Device, Presence
+from devices.models import Device, DeviceType, Presence, Site, Tenant
+from devices.models.fields import HARDWARE_ID_RULE, is_hardware_id
 
 _ID_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without 0 o 1 i l: people read device ids aloud
+
+
+def register(
+    *, tenant: Tenant, device_type: DeviceType, hardware_id: str, user: Any, name: str = "", site: Site | None = None
+) -> Device:
+    """Make a device known before it first speaks. It joins when it enrols with a claim, or first uses a token.
+
+    Raises `DeviceError`: hardware_id (400) for what is none, site_of_another (409), hardware_id_taken (409) when one
+    of this type has it, also where both came at once: the database insists.
+    """
+    if not is_hardware_id(hardware_id):
+        raise DeviceError(HARDWARE_ID_RULE, "hardware_id", 400)
+    if site is not None and site.tenant_id != tenant.pk:
+        raise DeviceError(f"{site} belongs to another tenant.", "site_of_another", 409)
+    try:
+        with transaction.atomic():
+            device = Device.objects.create(
+                device_id=new_device_id(),
+                tenant=tenant,
+                device_type=device_type,
+                hardware_id=hardware_id,
+                name=name or first_name(device_type, hardware_id),
+                site=site,
+                state=Device.State.REGISTERED,
+            )
+            Presence.objects.create(device=device)
+            evidence.record("device.registered", device=device, user=user, detail={"hardware_id": hardware_id})
+    except IntegrityError as error:
+        raise DeviceError("A device of this type has this hardware id already.", "hardware_id_taken", 409) from error
+    return device
+
+
+def first_name(device_type: DeviceType, hardware_id: str) -> str:
+    """What a device is called until somebody names it."""
+    return f"{device_type.name} {hardware_id}"[:200]
 
 
 def quarantine(device: Device, reason: str, user: Any) -> bool:
@@ -42,22 +78,21 @@ def replace(old: Device, hardware_id: str, reason: str, user: Any, now: datetime
     """Put new hardware in an old device's place (RMA): name, site, groups, and the link to its history.
 
     The new hardware may have enrolled already, or is registered here and joins when it enrols with a claim. The old
-    device is decommissioned. Raises `DeviceError`: device_not_active (409) when the old one has ended,
-    hardware_id_taken (409) when the new one is another tenant's, has a past of its own, or is the old one.
+    device is decommissioned. Raises `DeviceError`: device_not_active (409) when the old one has ended, hardware_id
+    (400), hardware_id_taken (409) when the new one is another tenant's, has a past of its own, or is the old one.
     """
     hardware_id = hardware_id.strip()
     with transaction.atomic():
         old = Device.objects.select_for_update(of=("self",)).select_related("tenant", "device_type").get(pk=old.pk)
         if old.state == Device.State.DECOMMISSIONED:
             raise DeviceError("This device was decommissioned before.", "device_not_active", 409)
-        new = _successor(old, hardware_id)
+        new = _successor(old, hardware_id, user)
         new.name, new.site_id, new.replaces = old.name, old.site_id, old
         try:
             with transaction.atomic():
                 new.save()
         except IntegrityError as error:
             raise DeviceError("Another device has taken this place already.", "hardware_id_taken", 409) from error
-        Presence.objects.get_or_create(device=new)
         new.groups.set(old.groups.all())
         detail = {"old": old.device_id, "new": new.device_id, "hardware_id": hardware_id}
         evidence.record("device.replaced", device=old, user=user, reason=reason, detail=detail)
@@ -66,16 +101,14 @@ def replace(old: Device, hardware_id: str, reason: str, user: Any, now: datetime
     return new
 
 
-def _successor(old: Device, hardware_id: str) -> Device:
+def _successor(old: Device, hardware_id: str, user: Any) -> Device:
     new = (
         Device.objects.select_for_update(of=("self",))
         .filter(device_type=old.device_type, hardware_id=hardware_id)
         .first()
     )
     if new is None:
-        return Device(
-            device_id=new_device_id(), tenant=old.tenant, device_type=old.device_type, hardware_id=hardware_id
-        )
+        return register(tenant=old.tenant, device_type=old.device_type, hardware_id=hardware_id, user=user)
     usable = new.state in {Device.State.REGISTERED, Device.State.ACTIVE} and new.replaces_id is None
     if new.pk == old.pk or new.tenant_id != old.tenant_id or not usable:
         raise DeviceError(f"{hardware_id!r} cannot take this device's place.", "hardware_id_taken", 409)

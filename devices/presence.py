@@ -11,8 +11,15 @@ from devices.registry import Known
 
 
 def birth(device: Known, status: contract.Status, now: datetime) -> bool:
-    """A device came online. Only a session newer than the last known counts, so a repeated birth changes nothing."""
-    changed = Presence.objects.filter(device_id=device.pk, session__lt=status.session).update(
+    """A device came online. Only a session newer than the last known counts, so a repeated birth changes nothing.
+
+    One that proves a certificate for the first time cannot be old, whatever it says of its session: its counter may
+    have been lost with the flash it was kept in.
+    """
+    proven = certificates.judge(device.pk, device.device_id, status)
+    rows = Presence.objects.filter(device_id=device.pk)
+    fresh = proven is not None and proven.first_seen_at is None and proven.is_trusted(now)
+    changed = (rows if fresh else rows.filter(session__lt=status.session)).update(
         online=True,
         ended=Presence.Ended.NOT,
         session=status.session,
@@ -23,10 +30,18 @@ def birth(device: Known, status: contract.Status, now: datetime) -> bool:
         changed_at=now,
         last_seen_at=now,
     )
-    certificates.prove(device.pk, device.device_id, status, now)
+    # An older birth that comes late says nothing about the certificate in use now.
+    if proven is not None and (changed or rows.filter(session=status.session).exists()):
+        certificates.seen(proven, "A birth", now)
     if changed:
         _tell(device, "device.online", status)
     return bool(changed)
+
+
+def lock(device_pks: Iterable[int]) -> None:
+    """Take these devices' rows for this transaction, in the order in which everybody takes them: no deadlock."""
+    pks = sorted(set(device_pks))
+    list(Presence.objects.select_for_update().filter(pk__in=pks).order_by("pk").values_list("pk"))
 
 
 def will(device: Known, status: contract.Status, now: datetime) -> bool:

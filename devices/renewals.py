@@ -5,21 +5,20 @@ The row is the truth, a message to a device only a nudge: it is sent again at ea
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography import x509
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 
 from devices import authorities, certificates, evidence, pki, rotation
 from devices.errors import CertificateError
 from devices.models import Certificate, Device, Finding, Group, MaintenanceWindow, Renewal
 
-MAX_UNSEEN = 5
-"""New certificates a device may collect, within one window, without ever using one."""
-TOO_MANY_UNSEEN = "too_many_unseen"
+_NEVER = Value(datetime(1970, 1, 1, tzinfo=UTC))
 _LOCK = 0x4E0A  # advisory lock: the pace is counted by one worker at a time
 _PLAN_BATCH = 5000
 _MINUTE = timedelta(minutes=1)
@@ -39,11 +38,19 @@ class Asked:
 
 
 def due(now: datetime, until: datetime | None = None) -> QuerySet[Certificate]:
-    """Certificates inside their window (or that will be `until` then), soonest end first.
+    """Certificates in use that are inside their window (or will be `until` then), soonest end first.
 
-    Left out are devices that have something newer, an open renewal, or one that failed a short while ago.
+    In use is what a device proved last, or the newest where it never proved one: a successor that was issued and never
+    seen counts for nothing. Left out are devices with an open renewal, or one that failed a short while ago.
     """
-    newer = Certificate.objects.trusted(now).filter(device=OuterRef("device"), pk__gt=OuterRef("pk"))
+    rank = Coalesce("last_seen_at", _NEVER)
+    mine = Coalesce(OuterRef("last_seen_at"), _NEVER)
+    newer = (
+        Certificate.objects.trusted(now)
+        .filter(device=OuterRef("device"))
+        .annotate(rank=rank)
+        .filter(Q(rank__gt=mine) | Q(rank=mine, pk__gt=OuterRef("pk")))
+    )
     under_way = Renewal.objects.filter(device=OuterRef("device")).filter(
         Q(state__in=Renewal.OPEN) | Q(state=Renewal.State.FAILED, next_attempt_at__gt=now)
     )
@@ -56,10 +63,16 @@ def due(now: datetime, until: datetime | None = None) -> QuerySet[Certificate]:
 
 
 def plan(now: datetime) -> int:
-    """Open a renewal for every certificate that is due. Returns how many were opened; safe for two workers at once."""
+    """Open a renewal for every certificate that is due. Returns how many were opened; safe for two workers at once.
+
+    Not where the issuing CA ends so soon that a new certificate would hardly outlive the present one: the fleet would
+    renew ever faster, and gain nothing. That is the finding `ca_expiring`.
+    """
+    ends = authorities.signer_row().not_after
+    worth_it = due(now).filter(not_after__lt=ends - settings.CERTIFICATE_LIFETIME / 10)
     rows = [
         Renewal(device_id=certificate.device_id, certificate=certificate, next_attempt_at=now)
-        for certificate in due(now)[:_PLAN_BATCH]
+        for certificate in worth_it[:_PLAN_BATCH]
     ]
     return _open(rows)
 
@@ -69,7 +82,7 @@ def request(devices: QuerySet[Device], user: Any, now: datetime, reason: str = "
     newest = (
         Certificate.objects.trusted(now)
         .filter(device__in=devices.filter(state=Device.State.ACTIVE))
-        .order_by("device_id", "-pk")
+        .order_by("device_id", F("last_seen_at").desc(nulls_last=True), "-pk")
         .distinct("device_id")
     )
     rows = [
@@ -135,6 +148,7 @@ def _waiting(now: datetime, full: set[int], room: int) -> list[Renewal]:
             next_attempt_at__lte=now,
             device__state=Device.State.ACTIVE,
             device__presence__online=True,
+            device__presence__session__gte=0,  # one that speaks only HTTPS hears nothing over MQTT: it begins by itself
         )
         .exclude(device__groups__in=full)
         .select_related("certificate", "device__tenant", "device__device_type")
@@ -231,19 +245,14 @@ def renew(
 
     `presented` is the certificate it came with, where the door knows: an expired one is good within the grace for
     nothing but this, and raises a finding. Raises `CertificateError`: device_not_active (409), no_certificate (403),
-    certificate_expired (403), too_many_unseen (429), key_reused (409).
+    certificate_expired (403), and those of `certificates.issue`.
     """
     key = pki.key_fingerprint(csr.public_key())  # type: ignore[arg-type]  # read_request admits only our key types
     try:
         with transaction.atomic():
-            # Whoever renews a device does it alone: two workers give it one certificate.
-            device = Device.objects.select_for_update(of=("self",)).select_related("tenant").get(pk=device_pk)
-            return _renew(device, csr, key, presented, now)
+            return _renew(certificates.lock(device_pk), csr, key, presented, now)
     except CertificateError as error:
-        if error.code == certificates.KEY_REUSED:
-            certificates.report_reuse(csr)
-        elif error.code == TOO_MANY_UNSEEN:
-            evidence.find("renewal_loop", f"It asked for {MAX_UNSEEN} certificates and used none.", device_pk=device_pk)
+        certificates.report(error, device_pk)
         raise
 
 
@@ -258,12 +267,12 @@ def _renew(
         raise CertificateError("This device has no valid certificate to renew: enrol it.", "no_certificate", 403)
     if old.not_after <= now:
         _check_recovery(device, old, now)
-    unseen = device.certificates.trusted(now).filter(first_seen_at__isnull=True)
-    known = unseen.filter(key_fingerprint=key, pk__gt=old.pk).select_related("authority__issued_by").first()
-    if known is not None:
-        return known
-    if unseen.filter(pk__gt=old.pk, created_at__gt=now - (old.not_after - old.renew_at)).count() >= MAX_UNSEEN:
-        raise CertificateError("This device was given several certificates and used none.", TOO_MANY_UNSEEN, 429)
+    known = device.certificates.trusted(now).filter(key_fingerprint=key).select_related("authority__issued_by")
+    # Asked before, and the answer was lost. Where the door does not know the certificate in use, one that was seen
+    # already may be the answer too; it would be the wrong one only for a key that is due for renewal itself.
+    again = known.filter(first_seen_at__isnull=True, pk__gt=old.pk) if presented else known.filter(renew_at__gt=now)
+    if (answer := again.order_by("-pk").first()) is not None:
+        return answer
     issued = certificates.issue(device, csr, now)
     opened = Renewal.objects.filter(device=device, state__in=Renewal.OPEN).first() or Renewal(
         device=device, cause=Renewal.Cause.DEVICE
@@ -277,7 +286,7 @@ def _renew(
 
 def _check_recovery(device: Device, old: Certificate, now: datetime) -> None:
     """May this expired certificate still ask for its successor? Only the last one the device was seen with."""
-    used_since = device.certificates.filter(pk__gt=old.pk, first_seen_at__isnull=False).exists()
+    used_since = device.certificates.filter(last_seen_at__gt=old.last_seen_at or old.created_at).exists()
     if used_since or now > old.not_after + settings.RECOVERY_GRACE:
         raise CertificateError(
             "This certificate has expired, and the time to recover with it is over: enrol the device anew.",

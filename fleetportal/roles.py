@@ -9,7 +9,7 @@ from django.db.models import Q
 
 ROLES: dict[str, dict[str, list[str]]] = {
     "Fleet operator": {
-        "add": ["site", "group", "maintenancewindow", "claim", "devicetoken", "schema", "metric"],
+        "add": ["device", "site", "group", "maintenancewindow", "claim", "devicetoken", "schema", "metric"],
         "change": [
             "device",
             "site",

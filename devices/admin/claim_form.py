@@ -9,9 +9,9 @@ from django.contrib.admin.widgets import AdminTextareaWidget
 from django.utils import timezone
 
 from devices import authorities
-from devices.enrollment import MAX_HARDWARE_ID
 from devices.errors import DomainError
 from devices.models import Authority, Claim
+from devices.models.fields import HARDWARE_ID_RULE, is_hardware_id
 
 _LIFETIME = timedelta(days=30)
 _KINDS = {
@@ -72,11 +72,9 @@ class ClaimForm(forms.ModelForm):
         """One a line or between commas, each once, each as enrolment would take it."""
         found = dict.fromkeys(part.strip() for part in re.split(r"[,\r\n]+", self.cleaned_data["hardware_ids"]))
         serials = [serial for serial in found if serial]
-        bad = [serial for serial in serials if len(serial) > MAX_HARDWARE_ID or not serial.isprintable()]
+        bad = [serial for serial in serials if not is_hardware_id(serial)]
         if bad:
-            raise forms.ValidationError(
-                f"No hardware id: {bad[0][:40]!r}. It has 1 to {MAX_HARDWARE_ID} printable characters."
-            )
+            raise forms.ValidationError(f"No hardware id: {bad[0][:40]!r}. {HARDWARE_ID_RULE}")
         return serials
 
     def clean_expires_at(self) -> datetime:

@@ -6,7 +6,6 @@ from cryptography import x509
 from django.contrib import admin
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -15,6 +14,7 @@ from devices import authorities, ca_rules, claims
 from devices.admin.base import FleetAdmin, with_reason
 from devices.admin.chain import Leaf, chain
 from devices.admin.claim_form import ClaimForm
+from devices.admin.once import Secret, shown_once
 from devices.badges import badge, below, when
 from devices.models import Approval, Authority, Claim
 
@@ -104,20 +104,14 @@ class ClaimAdmin(FleetAdmin):
         if not obj.secret:  # type: ignore[attr-defined]
             return super().response_add(request, obj, post_url_continue)
         is_token = obj.kind == Claim.Kind.TOKEN
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Take the secret with you",
-            "opts": self.opts,
-            "original": obj,
-            "secret": obj.secret,  # type: ignore[attr-defined]
-            "is_token": is_token,
-            "label": "Token" if is_token else "Private key and certificate",
-            "filename": f"{obj.prefix}.{'txt' if is_token else 'pem'}",
-            "page_url": reverse("admin:devices_claim_change", args=[obj.pk]),
-        }
-        return TemplateResponse(
-            request, "admin/devices/claim/secret.html", context, headers={"Cache-Control": "no-store"}
+        secret = Secret(
+            "Token" if is_token else "Private key and certificate",
+            obj.secret,  # type: ignore[attr-defined]
+            f"{obj.prefix}.{'txt' if is_token else 'pem'}",
         )
+        go_on = reverse("admin:devices_claim_change", args=[obj.pk])
+        template = "admin/devices/claim/secret.html"
+        return shown_once(self, request, [secret], go_on, template, original=obj, is_token=is_token)
 
     @admin.action(description="Revoke…", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Claim]) -> HttpResponse | None:

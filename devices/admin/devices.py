@@ -5,24 +5,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from devices import lifecycle, panels
 from devices.admin.base import FleetAdmin, with_reason
 from devices.admin.chain import viewed
+from devices.admin.device_form import DeviceForm
 from devices.admin.renewals import state_badge as renewal_badge
 from devices.admin.replace import replace_page
 from devices.admin.rotation import describe, rotate
 from devices.badges import badge
-from devices.models import Certificate, Device, Group, Renewal
+from devices.errors import DeviceError
+from devices.models import Certificate, Device, Renewal
 from devices.tasks import shut_out
 
 
@@ -45,18 +46,6 @@ _POSSIBLE = {
 }
 """Which actions are offered on a device's own page."""
 _HEAD = ["device_type", "tenant", "site", "presence", "claim", "replaces", "replaced_by"]
-
-
-class DeviceForm(forms.ModelForm):
-    """Keeps a device among its own tenant's groups; the model does the same for its site."""
-
-    def clean_groups(self) -> QuerySet[Group]:
-        """Refuse groups of another tenant."""
-        groups: QuerySet[Group] = self.cleaned_data["groups"]
-        strangers = groups.exclude(tenant_id=self.instance.tenant_id)
-        if strangers:
-            raise forms.ValidationError(f"Of another tenant: {', '.join(str(group) for group in strangers)}.")
-        return groups
 
 
 @admin.register(Device)
@@ -85,8 +74,9 @@ class DeviceAdmin(FleetAdmin):
     ordering = ["name", "device_id"]
     search_fields = ["name", "=device_id", "hardware_id"]
     search_help_text = "Name, hardware id, or the whole device id"
-    autocomplete_fields = ["site", "groups"]
-    fields = [
+    autocomplete_fields = ["tenant", "device_type", "site", "groups"]
+    _asked = ["tenant", "device_type", "hardware_id", "name", "site", "groups"]
+    _shown = [
         "name",
         "device_id",
         "hardware_id",
@@ -97,13 +87,16 @@ class DeviceAdmin(FleetAdmin):
         "groups",
         "created_at",
     ]
-    readonly_fields = ["device_id", "hardware_id", "tenant", "device_type", "state_badge", "created_at"]
-
+    _fixed = ["device_id", "hardware_id", "tenant", "device_type", "state_badge", "created_at"]
     actions = ["rotate", "quarantine", "release", "decommission"]
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Devices enrol themselves, with a claim."""
-        return False
+    def get_fields(self, request: HttpRequest, obj: Device | None = None) -> list[Any]:
+        """What is asked when one is registered, and what is told of one."""
+        return self._shown if obj else self._asked
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Device | None = None) -> list[str]:
+        """What makes a device who it is does not change."""
+        return self._fixed if obj else []
 
     def has_life_permission(self, request: HttpRequest) -> bool:
         """Whoever runs devices, and whoever may revoke what they hold, ends and replaces them."""
@@ -193,6 +186,35 @@ class DeviceAdmin(FleetAdmin):
         if not self.has_life_permission(request):
             raise PermissionDenied
         return replace_page(self, request, device)
+
+    def save_model(self, request: HttpRequest, obj: Device, form: Any, change: bool) -> None:
+        """Register it by the use case; its groups follow in the same transaction."""
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        made = lifecycle.register(
+            tenant=obj.tenant,
+            device_type=obj.device_type,
+            hardware_id=obj.hardware_id,
+            name=obj.name,
+            site=obj.site,
+            user=request.user,
+        )
+        obj.__dict__.update(made.__dict__)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Nothing typed is lost, not even when the device enrols at this very moment."""
+        told = {"title": "Register a device", "show_save_and_continue": False, **(extra_context or {})}
+        try:
+            return super().add_view(request, form_url, told)
+        except DeviceError:
+            return super().add_view(request, form_url, told)  # the form sees now who was first, and says so
+
+    def response_post_save_add(self, request: HttpRequest, obj: Device) -> HttpResponseRedirect:
+        """To its page, which says how it joins."""
+        return HttpResponseRedirect(reverse("admin:devices_device_change", args=[obj.pk]))
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

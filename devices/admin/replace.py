@@ -16,6 +16,7 @@ from devices import lifecycle
 from devices.admin.base import FleetAdmin
 from devices.errors import DeviceError
 from devices.models import Certificate, Device
+from devices.models.fields import HARDWARE_ID_RULE, MAX_HARDWARE_ID, is_hardware_id
 from devices.tasks import shut_out
 
 
@@ -24,7 +25,7 @@ class ReplaceForm(forms.Form):
 
     hardware_id = forms.CharField(
         label="Hardware id of the new device",
-        max_length=100,
+        max_length=MAX_HARDWARE_ID,
         help_text="The maker's serial number, as the new device will tell it when it enrols.",
         widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True, "autocomplete": "off"}),
     )
@@ -37,8 +38,8 @@ class ReplaceForm(forms.Form):
     def clean_hardware_id(self) -> str:
         """As enrolment judges it: another one could never join."""
         hardware_id: str = self.cleaned_data["hardware_id"]
-        if not hardware_id.isprintable():
-            raise forms.ValidationError("A hardware id has printable characters only.")
+        if not is_hardware_id(hardware_id):
+            raise forms.ValidationError(HARDWARE_ID_RULE)
         return hardware_id
 
 

@@ -1,4 +1,4 @@
-"""The staff's pages of device tokens. A token itself is shown once, in the message about its making."""
+"""The staff's pages of device tokens. A token itself is shown once, on the page that answers its making."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,14 +8,20 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.views.decorators.debug import sensitive_variables
 
 from devices import tokens
 from devices.admin.base import ReadOnlyAdmin, with_reason
+from devices.admin.once import Secret, shown_once
 from devices.badges import badge
 from devices.errors import DomainError
-from devices.models import Device, DeviceToken
+from devices.models import DeviceToken
+
+_AT_ONCE = 20
+_ONCE = "admin/devices/devicetoken/secret.html"
 
 
 class TokenForm(forms.ModelForm):
@@ -123,37 +129,57 @@ class DeviceTokenAdmin(ReadOnlyAdmin):
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """What the use case refuses is told above the form, which is then filled in anew."""
+        told = {"show_save_and_add_another": False, "show_save_and_continue": False, **(extra_context or {})}
         try:
-            return super().add_view(request, form_url, extra_context)
+            return super().add_view(request, form_url, told)
         except DomainError as error:
             messages.error(request, error.detail)
             return HttpResponseRedirect(request.get_full_path())
 
+    @sensitive_variables("token")
     def save_model(self, request: HttpRequest, obj: DeviceToken, form: Any, change: bool) -> None:
-        """Make it by the use case, and show the token."""
+        """Make it by the use case. The token lives as long as this request."""
         if change:
             raise PermissionDenied
         told, now = form.cleaned_data, timezone.now()
         lifetime = timedelta(days=told["days"])
         row, token = tokens.make(obj.device, now, lifetime=lifetime, user=request.user, reason=told["why"])
-        obj.pk, obj.prefix = row.pk, row.prefix
-        _show(request, row.device, token)
+        obj.__dict__.update(row.__dict__)
+        obj.secret = _secret(row, token)  # type: ignore[attr-defined]  # no field: it is never stored
+
+    def response_add(self, request: HttpRequest, obj: DeviceToken, post_url_continue: Any = None) -> HttpResponse:
+        """The answer to the form is the only page with the token: no redirect, no message, nothing stored."""
+        go_on = reverse("admin:devices_device_change", args=[obj.device_id]) + "#tokens"
+        return shown_once(self, request, [obj.secret], go_on, _ONCE, original=obj)  # type: ignore[attr-defined]
 
     @admin.action(description="Rotate…", permissions=["add"])
     def rotate(self, request: HttpRequest, queryset: QuerySet[DeviceToken]) -> HttpResponse | None:
-        """Make a successor; the old one stays good until the new one was used, and for an overlap."""
-        now = timezone.now()
+        """Make a successor; the old one stays good until the new one was used, and for an overlap.
 
+        All new tokens are on the one page that answers, and only there; so there are no more than somebody can carry.
+        """
+        now = timezone.now()
+        made: list[Secret] = []
+        if queryset.count() > _AT_ONCE:
+            messages.error(request, f"At most {_AT_ONCE} at once: each new token is shown once and has to be carried.")
+            return None
+
+        @sensitive_variables("token")
         def carry_out(row: DeviceToken, reason: str) -> bool:
             try:
-                _, token = tokens.rotate(row, now, user=request.user, reason=reason)
+                new, token = tokens.rotate(row, now, user=request.user, reason=reason)
             except DomainError as error:
                 messages.error(request, f"{row}: {error.detail}")
                 return False
-            _show(request, row.device, token)
+            made.append(_secret(new, token))
             return True
 
-        return with_reason(self, request, queryset.select_related("device__tenant"), "Rotate", carry_out)
+        # The older first: that withdraws its unused successor, which is then refused. No token shown here is dead.
+        rows = queryset.select_related("device__tenant").order_by("pk")
+        notes = ["The new ones are shown once, on the next page.", "The old ones stay good until those were used."]
+        answer = with_reason(self, request, rows, "Rotate", carry_out, about=_about, notes=lambda: notes)
+        go_on = reverse("admin:devices_devicetoken_changelist")
+        return shown_once(self, request, made, go_on, _ONCE, rotated=True) if made else answer
 
     @admin.action(description="Revoke…", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[DeviceToken]) -> HttpResponse | None:
@@ -163,7 +189,8 @@ class DeviceTokenAdmin(ReadOnlyAdmin):
         def carry_out(row: DeviceToken, reason: str) -> bool:
             return tokens.revoke(row, reason, request.user, now)
 
-        return with_reason(self, request, queryset.select_related("device__tenant"), "Revoke", carry_out)
+        rows = queryset.select_related("device__tenant")
+        return with_reason(self, request, rows, "Revoke", carry_out, about=_about)
 
     @admin.display(description="State")
     def state_badge(self, row: DeviceToken) -> SafeString:
@@ -181,5 +208,10 @@ class DeviceTokenAdmin(ReadOnlyAdmin):
         return str(row.replaced_by) if row.replaced_by else "—"
 
 
-def _show(request: HttpRequest, device: Device, token: str) -> None:
-    messages.warning(request, f"The token of {device}, shown this once: {token}")
+def _about(row: DeviceToken) -> str:
+    return f"{row} of {row.device} ({row.device.device_id}) of {row.device.tenant}"
+
+
+@sensitive_variables("token")
+def _secret(row: DeviceToken, token: str) -> Secret:
+    return Secret(f"Token of {row.device} ({row.device.device_id})", token, f"{row.prefix}.txt")

@@ -7,6 +7,7 @@ from django.db.models.functions import Now
 from devices.models.certificate import Certificate
 from devices.models.claim import Claim
 from devices.models.device import Device
+from devices.models.fields import MAX_HARDWARE_ID
 from devices.tenancy import ScopedQuerySet
 
 
@@ -25,7 +26,7 @@ class Approval(models.Model):
     tenant_path = "claim__tenant"
     claim = models.ForeignKey(Claim, models.PROTECT, related_name="approvals")
     cause = models.CharField(max_length=10, choices=Cause)
-    hardware_id = models.CharField(max_length=100)
+    hardware_id = models.CharField(max_length=MAX_HARDWARE_ID)
     device = models.ForeignKey(
         Device, models.PROTECT, null=True, related_name="approvals", help_text="The device it is known as already."
     )

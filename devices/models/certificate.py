@@ -34,6 +34,9 @@ class Certificate(models.Model):
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
     renew_at = models.DateTimeField(help_text="From this moment on the device is asked for a new one.")
     replaced_by = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="replaces")
+    retire_at = models.DateTimeField(
+        null=True, blank=True, help_text="While retiring: when it is taken out of use, should it not be used again."
+    )
     first_seen_at = models.DateTimeField(null=True, blank=True, help_text="First proof that the device uses it.")
     last_seen_at = models.DateTimeField(null=True, blank=True, help_text="Newest proof that the device uses it.")
     revoked_at = models.DateTimeField(null=True, blank=True)

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from devices.models.device import DeviceType
+from devices.models.fields import MAX_HARDWARE_ID
 from devices.models.tenant import Site, Tenant, check_site
 from devices.tenancy import ScopedQuerySet
 
@@ -50,7 +51,10 @@ class Claim(models.Model):
         help_text="Whose devices it admits, where they are born with a certificate.",
     )
     hardware_ids = ArrayField(
-        models.CharField(max_length=100), blank=True, default=list, help_text="Only these serials; empty: any."
+        models.CharField(max_length=MAX_HARDWARE_ID),
+        blank=True,
+        default=list,
+        help_text="Only these serials; empty: any.",
     )
     max_devices = models.PositiveIntegerField(default=1)
     approve_by_hand = models.BooleanField(default=False, help_text="Each device waits until somebody approves it.")

@@ -6,7 +6,7 @@ from django.contrib.auth.models import Group as StaffGroup
 from django.db import models
 from django.db.models.functions import Now
 
-from devices.models.fields import is_part, validate_part
+from devices.models.fields import MAX_HARDWARE_ID, is_part, validate_part
 from devices.models.tenant import Site, Tenant, check_site
 from devices.querysets import DeviceQuerySet
 from devices.tenancy import ScopedQuerySet
@@ -75,7 +75,9 @@ class Device(models.Model):
     device_id = models.CharField(max_length=63, unique=True, validators=[validate_part], editable=False)
     tenant = models.ForeignKey(Tenant, models.PROTECT, related_name="devices")
     device_type = models.ForeignKey(DeviceType, models.PROTECT, related_name="devices")
-    hardware_id = models.CharField(max_length=100, help_text="The maker's serial number, unique per device type.")
+    hardware_id = models.CharField(
+        max_length=MAX_HARDWARE_ID, help_text="The maker's serial number, unique per device type."
+    )
     name = models.CharField(max_length=200, blank=True)
     site = models.ForeignKey(Site, models.PROTECT, null=True, blank=True, related_name="devices")
     groups = models.ManyToManyField(Group, blank=True, related_name="devices")

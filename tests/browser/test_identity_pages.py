@@ -4,10 +4,10 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from devices import lifecycle
-from devices.models import Claim, Device
+from devices import lifecycle, tokens
+from devices.models import Claim, Device, DeviceToken
 from tests.devices import identities
-from tests.factories import DeviceTypeFactory, TenantFactory
+from tests.factories import DeviceFactory, DeviceTypeFactory, TenantFactory
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 WIDE = """() => document.documentElement.scrollWidth <= document.documentElement.clientWidth ? "" :
@@ -20,9 +20,12 @@ def addresses(fleet):
     """Name → address of every page about identity."""
     device = fleet.device
     certificate = device.certificates.order_by("pk")[2]
+    kind, tenant = device.device_type, device.tenant
+    registered = lifecycle.register(tenant=tenant, device_type=kind, hardware_id="CL-2044-0002", user=None)
+    token, _ = tokens.make(registered, timezone.now())
     found = {
         f"{model}-list": reverse(f"admin:devices_{model}_changelist")
-        for model in ("renewal", "approval", "certificate", "claim", "authority", "device")
+        for model in ("renewal", "approval", "certificate", "claim", "authority", "device", "devicetoken")
     }
     found |= {
         f"claim-{kind}": reverse("admin:devices_claim_change", args=[row.pk]) for kind, row in fleet.claims.items()
@@ -39,6 +42,10 @@ def addresses(fleet):
         "claim-add": reverse("admin:devices_claim_add"),
         "device": reverse("admin:devices_device_change", args=[device.pk]),
         "device-certificates": reverse("admin:devices_device_change", args=[device.pk]) + "#certificates",
+        "device-add": reverse("admin:devices_device_add"),
+        "device-registered": reverse("admin:devices_device_change", args=[registered.pk]),
+        "token-add": reverse("admin:devices_devicetoken_add") + f"?device={registered.pk}",
+        "token": reverse("admin:devices_devicetoken_change", args=[token.pk]),
         "device-replaced": reverse("admin:devices_device_change", args=[fleet.replaced.pk]),
         "replace": reverse("admin:devices_device_replace", args=[device.pk]),
     }
@@ -123,6 +130,35 @@ def test_a_secret_is_copied_or_saved_and_then_gone(visit, tmp_path, width, schem
     assert Claim.objects.count() == 1
     page.go_back()
     assert page.locator("#secret").count() == 0
+    assert page.errors == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_rotated_tokens_are_each_copied_or_saved_and_then_gone(visit, tmp_path, width, scheme):
+    for name in ("Freezer 3", "Freezer 4"):
+        tokens.make(DeviceFactory(name=name), timezone.now())
+    page = visit(reverse("admin:devices_devicetoken_changelist"), width, scheme)
+    page.check("#action-toggle")
+    page.select_option("select[name=action]", "rotate")
+    page.click("button[name=index]")
+    page.fill("#reason", "Yearly")
+    page.click("input[type=submit].default")
+    blocks = page.locator(".secret pre")
+    shown = [blocks.nth(number).text_content() for number in range(blocks.count())]
+    page.screenshot(path=tmp_path / f"rotated-{width}-{scheme}.png", full_page=True)
+    assert (len(set(shown)), page.evaluate(WIDE)) == (2, "")
+    for number, token in enumerate(shown):
+        page.locator("[data-copy]").nth(number).click()
+        page.locator(".secret [role=status]").nth(number).filter(has_text="Copied").wait_for()
+        assert page.evaluate("navigator.clipboard.readText()") == token
+        with page.expect_download() as download:
+            page.locator("[data-save]").nth(number).click()
+        assert download.value.suggested_filename == f"{tokens.check(token, timezone.now()).prefix}.txt"
+        assert download.value.path().read_text() == token
+    page.reload()
+    assert page.url.endswith(reverse("admin:devices_devicetoken_changelist"))
+    assert [token for token in shown if token in page.content()] == []
+    assert DeviceToken.objects.count() == 4
     assert page.errors == []
 
 

@@ -109,10 +109,6 @@ def test_a_missing_device_is_answered_with_a_redirect_and_not_a_crash(client, ro
     assert client.get(url(Device, "change", "nonsense")).status_code == 302
 
 
-def test_devices_are_not_added_by_hand(client, root, device):
-    assert client.get(url(Device, "add")).status_code == 403
-
-
 def test_what_makes_a_device_who_it_is_cannot_be_edited(client, root, device):
     told = {"name": "New name", "state": "decommissioned", "device_id": "d-other", "tenant": TenantFactory().pk}
     assert client.post(url(Device, "change", device.pk), told).status_code == 302

@@ -5,12 +5,14 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.sessions.models import Session
 from django.urls import reverse
 from django.utils import timezone
 
 from devices import tokens
 from devices.models import Device, DeviceToken, Event
 from tests.devices import bearers
+from tests.devices.desk import said
 from tests.factories import DeviceFactory, StaffFactory, member
 from tests.fleetportal import world
 
@@ -46,8 +48,11 @@ def make(client, device, **changes):
 
 
 def shown(answer):
-    """The tokens on a page."""
-    return re.findall(r"fpd_[A-Za-z0-9_-]{43}", answer.content.decode())
+    """The tokens on a page, each in a block of its own; nowhere else on it."""
+    text = answer.content.decode()
+    blocks = re.findall(r'<pre class="pem" id="secret\d*"[^>]*>(fpd_[A-Za-z0-9_-]{43})</pre>', text)
+    assert re.findall(r"fpd_[A-Za-z0-9_-]{43}", text) == blocks
+    return blocks
 
 
 def act(client, verb, *rows, reason="because", follow=True):
@@ -55,25 +60,37 @@ def act(client, verb, *rows, reason="because", follow=True):
     return client.post(f"{LIST}?state=all", told, follow=follow)
 
 
+def kept(client, answer, *rows):
+    """Everything that is kept or can be asked for after an answer: cookies, sessions, logs, events, rows, pages."""
+    found = [str(answer.cookies), str(client.cookies), said(answer), str(answer.headers)]
+    found += [str(session.get_decoded()) for session in Session.objects.all()]
+    found += [str(each) for model in (LogEntry, Event, DeviceToken) for each in model.objects.values()]
+    pages = [LIST, ADD, reverse("admin:index")]
+    pages += [
+        each for row in rows for each in (page(row), reverse("admin:devices_device_change", args=[row.device_id]))
+    ]
+    return found + [client.get(each).content.decode() for each in pages]
+
+
 @pytest.mark.parametrize("who", MAY)
-def test_a_token_is_made_shown_once_and_works(client, device, who):
+def test_a_tokens_only_appearance_is_the_answer_to_the_form_and_it_works(client, device, who):
     user = somebody(who)
     client.force_login(user)
     answer = make(client, device)
     (token,) = shown(answer)
+    assert (answer.status_code, answer.redirect_chain) == (200, [])
+    assert "no-store" in answer["Cache-Control"]
     row = tokens.check(token, timezone.now())
     assert (row.device, row.created_by) == (device, user)
     assert timedelta(days=89) < row.expires_at - timezone.now() <= timedelta(days=90)
     event = Event.objects.get(kind="token.made")
     assert (event.user, event.reason, event.device) == (user, "old chip", device)
-    for again in (LIST, page(row), reverse("admin:devices_device_change", args=[device.pk]), reverse("admin:index")):
-        text = client.get(again).content.decode()
-        assert token[12:] not in text
-        assert row.token_hash not in text
-    for entry in LogEntry.objects.all():
-        assert token[12:] not in entry.object_repr + entry.change_message
-    told = str(list(Event.objects.values_list("detail", "reason", "actor")))
-    assert row.prefix in told and token[12:] not in told
+    everything = kept(client, answer, row)
+    assert [text for text in everything if token[12:] in text] == []
+    assert [row.prefix in text for text in everything].count(True) >= 5
+    assert row.token_hash not in client.get(page(row)).content.decode()
+    assert f'data-once="{reverse("admin:devices_device_change", args=[device.pk])}#tokens"' in answer.content.decode()
+    assert said(answer) == ""
 
 
 @pytest.mark.parametrize("who", MAY_NOT)
@@ -154,12 +171,42 @@ def test_rotating_shows_the_new_token_once_and_keeps_the_old_one_good(client, ro
     ended = tokens.make(device, now - timedelta(days=400))[0]
     answer = act(client, "rotate", *[row for row, _ in made], ended, reason="yearly")
     new = shown(answer)
-    assert len(new) == 2
+    assert (len(new), answer.redirect_chain) == (2, [])
+    assert "no-store" in answer["Cache-Control"]
+    rows = [tokens.check(token, timezone.now()) for token in new]
+    assert answer.content.decode().count(f"Token of Freezer 3 ({device.device_id})") == 2
+    assert [text for text in kept(client, answer, *rows) for token in new if token[12:] in text] == []
     assert "has expired" in answer.content.decode()
     assert all(tokens.check(token, timezone.now()) for token in [*new, *[token for _, token in made]])
     assert shown(client.get(LIST)) == []
     events = Event.objects.filter(kind="token.rotated")
     assert {(event.user, event.reason) for event in events} == {(root, "yearly")}
+
+
+def test_no_more_are_rotated_at_once_than_somebody_can_carry(client, root):
+    rows = [tokens.make(DeviceFactory(), timezone.now())[0] for _ in range(21)]
+    answer = act(client, "rotate", *rows)
+    assert "At most 20 at once" in answer.content.decode()
+    assert DeviceToken.objects.count() == 21
+    assert len(shown(act(client, "rotate", *rows[1:]))) == 20
+
+
+def test_no_token_that_is_shown_was_withdrawn_by_the_next_of_the_same_selection(client, root, device):
+    old = tokens.make(device, timezone.now())[0]
+    unused = tokens.rotate(old, timezone.now(), user=root)[0]
+    told = {"action": "rotate", "_selected_action": [old.pk, unused.pk], "reason": "again"}
+    for by_end in ("-5", "5"):
+        answer = client.post(f"{LIST}?state=all&o={by_end}", told)
+        assert [tokens.check(token, timezone.now()).device for token in shown(answer)] == [device]
+
+
+def test_rotating_what_has_ended_leads_back_to_the_list_and_says_why(client, root, device):
+    row = tokens.make(device, timezone.now())[0]
+    tokens.revoke(row, "x", None, timezone.now())
+    answer = act(client, "rotate", row)
+    assert answer.redirect_chain == [(f"{LIST}?state=all", 302)]
+    assert "was revoked" in answer.content.decode()
+    assert shown(answer) == []
 
 
 def states(client, **query):

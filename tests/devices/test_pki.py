@@ -137,7 +137,7 @@ def test_extensions_that_a_request_asks_for_are_ignored():
         device.extensions.get_extension_for_class(x509.SubjectAlternativeName)
 
 
-def test_reads_der_as_well_as_PEM():
+def test_reads_der_as_well_as_pem():
     pem = request(pki.new_key())
     der = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
     assert pki.read_request(der).public_key() == pki.read_request(pem).public_key()

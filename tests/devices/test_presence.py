@@ -1,14 +1,19 @@
+import threading
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from devices import presence, registry
+from devices import contract, ingest, presence, registry
 from devices.contract import State, Status
 from devices.models import Event, Presence
+from devices.registry import Incoming
+from tests.devices import peers
 from tests.factories import DeviceFactory, DeviceTypeFactory
+from tests.fleetportal.workers import workers
 
 pytestmark = pytest.mark.django_db
 NOW = timezone.now()
@@ -153,3 +158,46 @@ def test_a_silence_that_the_portal_did_not_listen_to_is_its_own(device):
     assert presence.mark_silent(NOW + 3 * MINUTE, listened_seconds=59) == []
     assert presence.mark_silent(NOW + 3 * MINUTE, listened_seconds=61) == [device.device_id]
     assert Event.objects.filter(kind="device.silent", device_id=device.pk).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_births_and_readings_of_the_same_devices_do_not_wait_for_each_other_in_a_circle():
+    """Births come in any order, readings are taken in the order of the devices: both take the rows in that order."""
+    first, second = DeviceFactory(), DeviceFactory()
+    held, go = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic():
+            Presence.objects.select_for_update().get(device=first)
+            held.set()
+            go.wait(30)
+
+    def birth(device):
+        topic = contract.Topic(device.tenant.slug, device.device_type.slug, device.device_id, contract.STATUS)
+        status = contract.Status(contract.State.ONLINE, 1, "b", 0)
+        return Incoming(str(topic), contract.encode(status), 1)
+
+    def births():
+        with transaction.atomic():
+            return ingest.store_batch([birth(second), birth(first)])[0]
+
+    def readings():
+        with transaction.atomic():
+            presence.seen([first.pk, second.pk], timezone.now())
+
+    def waits(pid):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT cardinality(pg_blocking_pids(%s)) > 0", [pid])
+            return cursor.fetchone()[0]
+
+    with workers(3) as (holder, reader, control):
+        pids = [reader.pid(), control.pid()]
+        holding = holder.begin(hold)
+        assert held.wait(10)
+        read = reader.begin(readings)
+        peers.eventually(lambda: waits(pids[0]), what="the readings wait")
+        born = control.begin(births)
+        peers.eventually(lambda: waits(pids[1]), what="the births wait")
+        go.set()
+        assert (holding.result(30), read.result(30), born.result(30)) == (None, None, [])
+    assert Presence.objects.filter(online=True).count() == 2

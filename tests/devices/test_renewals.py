@@ -1,82 +1,33 @@
 """A certificate's life after the first: due, asked, issued, proven by use, and only then the old one goes."""
 
-import base64
 import threading
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import IntegrityError, connection, transaction
-from django.utils import timezone
 
-from devices import certificates, contract, lifecycle, pki, renewals
-from devices.errors import CertificateError
-from devices.models import Certificate, Device, Event, Finding, Group, MaintenanceWindow, Renewal
-from tests.devices import peers
-from tests.factories import DeviceFactory, PresenceFactory, StaffFactory
+from devices import authorities, certificates, lifecycle, pki, renewals
+from devices.models import (
+    Authority,
+    Certificate,
+    Device,
+    Event,
+    Finding,
+    Group,
+    MaintenanceWindow,
+    Renewal,
+)
+from tests.devices.renewing import DAY, LATE, NOW, Member, asked_ids, refusal, the
+from tests.factories import StaffFactory
 from tests.fleetportal.workers import workers
 
 pytestmark = pytest.mark.django_db
-NOW = timezone.now()
-DAY = timedelta(days=1)
-LATE = NOW + 300 * DAY  # inside the window of a year's certificate
-
-
-class Member:
-    """A device with its keys."""
-
-    def __init__(self, online=True, now=NOW, **fields):
-        self.row = DeviceFactory(presence=None, **fields)
-        PresenceFactory(device=self.row, online=online)
-        self.session = 0
-        self.key = pki.new_key()
-        self.certificate = certificates.issue(self.row, self.request(self.key), now)
-        self.birth(self.key, self.certificate, now)
-
-    @staticmethod
-    def request(key):
-        return pki.read_request(peers.csr(key).encode())
-
-    def birth(self, key, certificate, now):
-        """It connects with this key and proves it."""
-        self.session += 1
-        statement = contract.proof_statement(self.row.device_id, self.session, "b", certificate.serial)
-        proof = base64.b64encode(key.sign(statement, ec.ECDSA(hashes.SHA256()))).decode()
-        told = contract.CertificateProof(certificate.serial, proof)
-        status = contract.Status(contract.State.ONLINE, self.session, "b", 0, certificate=told)
-        certificates.prove(self.row.pk, self.row.device_id, status, now)
-        certificate.refresh_from_db()
-
-    def renew(self, now=LATE, key=None, **kwargs):
-        """It sends a request; returns key and certificate."""
-        key = key or pki.new_key()
-        return key, renewals.renew(self.row.pk, self.request(key), now, **kwargs)
-
-    def state(self, certificate=None):
-        certificate = certificate or self.certificate
-        certificate.refresh_from_db()
-        return certificate.state
 
 
 @pytest.fixture
 def member(ca):
     return Member()
-
-
-def refusal(call, *args, **kwargs):
-    with pytest.raises(CertificateError) as error:
-        call(*args, **kwargs)
-    return error.value.code, error.value.status
-
-
-def asked_ids(now):
-    return [each.device_id for each in renewals.ask(now)]
-
-
-def the(member):
-    return Renewal.objects.get(device=member.row)
 
 
 class TestSelecting:
@@ -228,14 +179,33 @@ class TestIssuing:
         first, second = member.renew()[1], member.renew()[1]
         assert first != second and the(member).successor == second
 
-    def test_a_device_that_collects_certificates_is_stopped_and_found_out_and_not_for_ever(self, member):
-        for _ in range(5):
-            member.renew()
-        assert refusal(member.renew) == ("too_many_unseen", 429)
+    @pytest.mark.parametrize("used", [True, False], ids=["each is used", "none is used"])
+    def test_a_device_that_collects_certificates_is_stopped_and_found_out_and_not_for_ever(self, member, used):
+        for _ in range(6):
+            key, issued = member.renew()
+            if used:
+                member.birth(key, issued, LATE)
+        assert refusal(member.renew) == ("too_many_certificates", 429)
         assert Finding.objects.get().kind == "renewal_loop"
-        assert member.state() == "active"
-        Certificate.objects.exclude(pk=member.certificate.pk).update(created_at=LATE - 130 * DAY)
-        member.renew()
+        assert member.renew(key=key)[1] == issued, "what it was given before it gets again"
+        member.renew(LATE + DAY + timedelta(seconds=1))
+
+    def test_the_same_request_once_more_after_its_certificate_was_seen_is_answered_with_it(self, member):
+        key, issued = member.renew()
+        member.birth(key, issued, LATE)
+        assert member.renew(LATE + DAY, key=key)[1] == issued
+        assert Renewal.objects.count() == 1
+
+    def test_an_issuing_ca_that_has_expired_signs_nothing_and_says_so(self, member):
+        Certificate.objects.update(not_after=authorities.signer().certificate.not_valid_after_utc + DAY)
+        late = authorities.signer().certificate.not_valid_after_utc + timedelta(seconds=1)
+        assert refusal(member.renew, late) == ("authority_expired", 503)
+
+    def test_nobody_is_asked_where_a_new_certificate_would_hardly_outlive_the_old_one(self, member):
+        Authority.objects.filter(kind="issuing").update(not_after=member.certificate.not_after + 30 * DAY)
+        assert renewals.plan(LATE) == 0
+        Authority.objects.filter(kind="issuing").update(not_after=member.certificate.not_after + 40 * DAY)
+        assert renewals.plan(LATE) == 1
 
     def test_a_revoked_device_cannot_renew(self, member):
         certificates.revoke(member.certificate, "stolen", None, LATE)
@@ -297,36 +267,6 @@ class TestProving:
     def test_expired_ones_are_marked(self, member):
         assert certificates.expire(member.certificate.not_after) == 1
         assert member.state() == "expired"
-
-
-class TestRecovering:
-    """A device whose certificate expired while it was offline."""
-
-    @pytest.fixture
-    def expired(self, member):
-        return member.certificate.not_after + DAY
-
-    def test_its_last_certificate_is_good_for_a_new_one_within_the_grace_and_is_flagged(self, member, expired):
-        certificates.expire(expired)
-        key, issued = member.renew(expired, presented=member.certificate)
-        member.birth(key, issued, expired)
-        assert issued.state == "active"
-        assert Finding.objects.get().kind == "expired_certificate_used"
-        assert Event.objects.filter(kind="certificate.recovered").exists()
-
-    def test_over_mqtt_it_is_not(self, member, expired):
-        assert refusal(member.renew, expired) == ("no_certificate", 403)
-
-    def test_after_the_grace_it_is_not(self, member, settings):
-        late = member.certificate.not_after + settings.RECOVERY_GRACE + timedelta(seconds=1)
-        assert refusal(member.renew, late, presented=member.certificate) == ("certificate_expired", 403)
-
-    def test_one_that_was_revoked_or_whose_successor_was_seen_is_not(self, member, expired):
-        key, issued = member.renew()
-        member.birth(key, issued, LATE)
-        assert refusal(member.renew, expired, presented=member.certificate) == ("certificate_expired", 403)
-        certificates.revoke(issued, "stolen", None, LATE)
-        assert refusal(member.renew, issued.not_after + DAY, presented=issued) == ("no_certificate", 403)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -11,7 +11,7 @@ from tests.factories import DeviceFactory, StaffFactory, TenantFactory, UserFact
 from tests.fleetportal import world
 
 pytestmark = pytest.mark.django_db
-OPEN = {"sign-in", "sign-out", "livez", "readyz", "metrics", "provision", "token", "telemetry"}
+OPEN = {"sign-in", "crl", "sign-out", "livez", "readyz", "metrics", "provision", "token", "telemetry"}
 """Routes that show no tenant's rows to anybody; each is tested by itself."""
 
 
