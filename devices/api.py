@@ -56,7 +56,7 @@ class ProvisionView(APIView):
     claim_revoked, claim_used_up, claim_other_type, claim_other_hardware, other_device_type, other_hardware_id,
     device_not_active, no_certificate, rejected (403), hardware_id_taken, key_reused, key_revoked, claim_ambiguous,
     approval_used, device_not_active (409), csr_refused, hardware_id, two_credentials, bad_certificate, forged_header
-    (400), too_many_waiting, too_many_unseen (429), try_again (503).
+    (400), too_many_waiting, too_many_certificates (429), try_again, authority_expired (503).
     """
 
     authentication_classes = ()
