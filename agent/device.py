@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from agent import rotation
+from agent import rotation, rotation_messages
 from agent.boot import Boot
 from agent.instruments import Instrument
 from agent.messages import (
@@ -25,7 +25,8 @@ from agent.messages import (
     Stopping,
     Tick,
 )
-from agent.rotation import IDLE, Log, Rotation
+from agent.rotation import IDLE, Rotation
+from agent.rotation_messages import Asked, Due, InUse, Issued, Log
 from devices import contract
 from devices.contract import CertificateProof, ContractError, Envelope, State, Status, Topic
 
@@ -77,7 +78,7 @@ def step(state: Device, message: Message, now: float) -> Step:  # noqa: PLR0911 
             return state, (RememberSession(state.session),)
         case Connected(certificate, term):
             birth = status(state, State.ONLINE, now, certificate)
-            state, effects = _rotate(replace(state, online=True), rotation.InUse(term), now)
+            state, effects = _rotate(replace(state, online=True), InUse(term), now)
             return state, (birth, *effects)
         case Disconnected():
             return replace(state, online=False), ()
@@ -116,7 +117,7 @@ def _tick(state: Device, now: float) -> Step:
         state = replace(state, dropped_reported=state.dropped, next_drop_report=now + DROP_REPORT_SECONDS)
         effects.append(event)
     if state.rotation.due <= now and state.online:
-        state, more = _rotate(state, rotation.Due(), now)
+        state, more = _rotate(state, Due(), now)
         effects += more
     return state, tuple(effects)
 
@@ -145,17 +146,17 @@ def _received(state: Device, topic: str, payload: bytes, now: float) -> Step:
         return state, (Log(logging.WARNING, f"bad message on {topic[:200]}: {error}"),)
 
 
-def _rotate(state: Device, message: rotation.Message, now: float) -> Step:
+def _rotate(state: Device, message: rotation_messages.Message, now: float) -> Step:
     known, effects = rotation.step(state.rotation, message, now)
     return replace(state, rotation=known), effects
 
 
 def _renew(state: Device, payload: bytes, now: float) -> Step:
-    return _rotate(state, rotation.Asked(contract.decode(payload, contract.RenewCertificate).serial), now)
+    return _rotate(state, Asked(contract.decode(payload, contract.RenewCertificate).serial), now)
 
 
 def _issued(state: Device, payload: bytes, now: float) -> Step:
-    return _rotate(state, rotation.Issued(contract.decode(payload, contract.IssuedCertificate)), now)
+    return _rotate(state, Issued(contract.decode(payload, contract.IssuedCertificate)), now)
 
 
 def _settled(state: Device, payload: bytes, _: float) -> Step:

@@ -39,7 +39,16 @@ from agent.messages import (
 from agent.reenroll import Door
 from agent.renewal import Renewal
 from agent.resend import FIRST, Resend
-from agent.rotation import Accepted, KeepCertificate, Log, MakeRequest, Promote, Requested, SendRequest, SwapCredentials
+from agent.rotation_messages import (
+    Accepted,
+    KeepCertificate,
+    Log,
+    MakeRequest,
+    Promote,
+    Requested,
+    SendRequest,
+    SwapCredentials,
+)
 from agent.wallet import Wallet
 from devices import contract
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from agent import rotation
-from agent.rotation import UNKNOWN, Term
+from agent import rotation_messages
+from agent.term import UNKNOWN, Term
 from devices.contract import CertificateProof, Envelope
 
 # --- what happens to a device ---------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ class Dropped:
     total: int
 
 
-Message = Tick | Connecting | Connected | Disconnected | Stopping | Received | Dropped | rotation.Message
+Message = Tick | Connecting | Connected | Disconnected | Stopping | Received | Dropped | rotation_messages.Message
 
 
 # --- what a device wants done ---------------------------------------------------------------------------------------
@@ -92,4 +92,4 @@ class RememberSession:
     session: int
 
 
-Effect = Publish | Remember | Forget | RememberSession | rotation.Effect
+Effect = Publish | Remember | Forget | RememberSession | rotation_messages.Effect

@@ -44,9 +44,11 @@ class Door:
 class Later(Exception):
     """No certificate yet: ask again after so many seconds."""
 
-    def __init__(self, text: str, seconds: float) -> None:
+    def __init__(self, text: str, seconds: float, status: int = 0) -> None:
         super().__init__(f"{text}, asks again in {seconds:.0f} s")
         self.seconds = seconds
+        self.status = status
+        """Of the portal's refusal; 0 where it was none."""
 
 
 async def reenroll(door: Door, credentials: Path, csr: str, attempt: int, rng: Random) -> IssuedCertificate:
@@ -64,7 +66,7 @@ async def reenroll(door: Door, credentials: Path, csr: str, attempt: int, rng: R
         raise Later(f"the portal answers {status}", min(max(busy, named), REFUSED.cap))
     refused = REFUSED.half_jitter(attempt, rng)
     if status != httpx.codes.OK:
-        raise Later(f"the portal refuses, {status}: {response.text[:200]}", refused)
+        raise Later(f"the portal refuses, {status}: {response.text[:200]}", refused, status)
     try:
         return unpack(response.content, cas, csr)
     except ValueError as error:

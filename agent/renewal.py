@@ -11,7 +11,7 @@ from agent import rotation
 from agent.client import end
 from agent.identity import IdentityError
 from agent.reenroll import Door, Later, reenroll
-from agent.rotation import Failed, KeepCertificate, Kept, MakeRequest, Message, Promote, Requested
+from agent.rotation_messages import Failed, KeepCertificate, Kept, MakeRequest, Message, Promote, Refused, Requested
 from agent.wallet import Wallet
 from devices.contract import IssuedCertificate
 
@@ -30,8 +30,8 @@ class Renewal:
     def act(self, effect: MakeRequest | KeepCertificate | Promote) -> None:
         """Begin to carry out an effect."""
         match effect:
-            case MakeRequest():
-                self._begin("cannot make a request", self._request())
+            case MakeRequest(given_up):
+                self._begin("cannot make a request", self._request(given_up))
             case KeepCertificate(issued):
                 self._begin("cannot keep the certificate", self._keep(issued))
             case Promote():
@@ -43,14 +43,15 @@ class Renewal:
         0 is for success. Several expired certificates take turns: the portal may know only one of them.
         """
         held = self._wallet.held
-        shown = held[self._attempt % len(held)]
+        shown, csr = held[self._attempt % len(held)], ""
         try:
-            request = await self._wallet.request()
-            self._tell(Requested(request.csr, online=False))
-            issued = await reenroll(self._door, shown.credentials, request.csr, self._attempt, self._rng)
+            csr = (await self._wallet.request()).csr
+            self._tell(Requested(csr, online=False))
+            issued = await reenroll(self._door, shown.credentials, csr, self._attempt, self._rng)
             await self._keep(issued)
         except Later as later:
             wait, text = later.seconds, str(later)
+            self._tell(Refused(csr, later.status))
         except Exception as error:  # whatever it was: the device has to find its way back
             wait, text = rotation.FIRST_SECONDS, repr(error)
         else:
@@ -64,8 +65,8 @@ class Renewal:
         """End what is still being done."""
         await end(self._tasks)
 
-    async def _request(self) -> None:
-        request = await self._wallet.request()
+    async def _request(self, given_up: str) -> None:
+        request = await self._wallet.request(given_up)
         self._tell(Requested(request.csr, self._online()))
 
     async def _keep(self, issued: IssuedCertificate) -> None:

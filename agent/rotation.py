@@ -1,7 +1,8 @@
 """When a device renews its certificate and what it does next: `step(state, message, now)`. Pure; `renewal.py` acts.
 
-A request is repeated unchanged until it is answered. The portal usually asks first; a device that nobody asked begins
-by itself, late in the life of its certificate.
+A request is repeated unchanged until it is answered, or until it is clear that it never will be: then another key takes
+its place. The portal usually asks first; a device that nobody asked begins by itself, late in the life of its
+certificate.
 """
 
 from __future__ import annotations
@@ -12,43 +13,34 @@ from math import inf
 from random import Random
 
 from agent.backoff import Backoff
+from agent.rotation_messages import (
+    Accepted,
+    Asked,
+    Due,
+    Effect,
+    Failed,
+    InUse,
+    Issued,
+    KeepCertificate,
+    Kept,
+    Log,
+    MakeRequest,
+    Message,
+    Promote,
+    Refused,
+    Requested,
+    SendRequest,
+    SwapCredentials,
+)
+from agent.term import UNKNOWN, Term
 from devices.contract import IssuedCertificate
 
-SELF_START, SELF_START_SPREAD = 0.8, 0.1
-"""How much of the lifetime may pass before a device begins unasked, and the share over which a fleet is spread."""
-FIRST_SECONDS, LONGEST_SECONDS = 15.0, 86400.0
-"""Waits between repetitions of a request; a certificate that lives briefly has shorter ones."""
-WAIT_SHARE = 1 / 20
-"""The longest wait as a share of the lifetime: several fit into what is left after the self-start."""
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """The certificate in use, as far as its renewal is concerned."""
-
-    serial: str = ""
-    renew_at: float = inf
-    """Epoch seconds of the self-start."""
-    longest_wait: float = LONGEST_SECONDS
-    unproven: bool = False
-    """The broker has not accepted it yet."""
-
-    @classmethod
-    def of(cls, serial: str, not_before: float, not_after: float, received: float, *, unproven: bool = False) -> Term:
-        """The term of a certificate that this device received at `received` by its own clock.
-
-        Counted from there, because not_before lies in the past to allow for wrong clocks: by far, where a certificate
-        lives briefly. A device whose clock says that it was handed an expired certificate knows only how long such
-        certificates are valid, and waits for so long rather than asking for one after the other.
-        """
-        start = max(received, not_before)
-        lifetime = not_after - start if start < not_after else not_after - not_before
-        share = SELF_START + SELF_START_SPREAD * Random(serial).random()  # noqa: S311 - spreads load
-        return cls(serial, start + share * lifetime, min(LONGEST_SECONDS, WAIT_SHARE * lifetime), unproven)
-
-
-UNKNOWN = Term()
-"""Before the first connection."""
+FIRST_SECONDS = 15.0
+"""The first wait before a request is repeated; a certificate that lives briefly has a shorter one."""
+REPETITIONS = 6
+"""So often a request is repeated over MQTT, where nobody says no; without an answer its key is given up after that."""
+NEVER = (400, 409)
+"""What the portal answers over HTTPS where it will not certify this key, whoever asks and whenever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +52,10 @@ class Rotation:
     """The open request (PEM), durable with its key; empty if there is none."""
     busy: bool = False
     """The link makes a request or keeps a certificate, and will say how it went."""
+    sent: int = 0
+    """How often the open request was sent when it was due; what is said again on a new connection does not count."""
+    hold: float = -inf
+    """No key is given up before (epoch seconds)."""
     tries: int = 0
     """Requests since the certificate in use was proven."""
     due: float = inf
@@ -70,105 +66,6 @@ IDLE = Rotation()
 """Nothing known, nothing to do."""
 
 
-# --- what happens ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class InUse:
-    """The device is online with this certificate."""
-
-    term: Term
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """The clock reached `due` while online."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The portal asks to replace the certificate with this serial number."""
-
-    serial: str
-
-
-@dataclass(frozen=True, slots=True)
-class Requested:
-    """A key and its request are durable."""
-
-    csr: str
-    online: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Issued:
-    """A certificate came."""
-
-    issued: IssuedCertificate
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The certificate that came is durable, with its key: there is nothing left to ask for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The broker took the connection and acknowledged the birth: the certificate in use is good."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A step did not work out."""
-
-    text: str
-    level: int = logging.INFO
-
-
-Message = InUse | Due | Asked | Requested | Issued | Kept | Accepted | Failed
-
-
-# --- what is wanted -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class MakeRequest:
-    """Make a key and a request, durably, or take the open ones; then `Requested` or `Failed`."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendRequest:
-    """Publish the request now."""
-
-    csr: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeepCertificate:
-    """Keep it durably if it is for the key of the open request; then `Kept` or `Failed`."""
-
-    issued: IssuedCertificate
-
-
-@dataclass(frozen=True, slots=True)
-class SwapCredentials:
-    """Hang up, and connect with the newest certificate at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Promote:
-    """The certificate in use becomes the current one, durably; the one before stays as the previous one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """Tell whoever operates the device."""
-
-    level: int
-    text: str
-
-
-Effect = MakeRequest | SendRequest | KeepCertificate | SwapCredentials | Promote | Log
 Step = tuple[Rotation, tuple[Effect, ...]]
 
 
@@ -178,20 +75,22 @@ def step(state: Rotation, message: Message, now: float) -> Step:  # noqa: PLR091
         case InUse(term):
             return _in_use(state, term, now)
         case Due():
-            return _begin_or_repeat(state, now)
+            return _due(state, now)
         case Asked(serial):
             return _asked(state, serial, now)
         case Requested(csr, online):
-            state = replace(state, csr=csr, busy=False)
+            state = _requested(replace(state, busy=False, due=now), csr, now)
             return _send(state, now) if online else (state, ())
+        case Refused(csr, status):
+            return _refused(state, csr, status)
         case Issued(issued):
             return _issued(state, issued)
         case Kept():
-            return replace(state, csr="", busy=False, due=inf), (SwapCredentials(),)
+            return replace(state, csr="", busy=False, sent=0, due=inf), (SwapCredentials(),)
         case Accepted():
             return _accepted(state)
         case Failed(text, level):
-            return _again_later(replace(state, busy=False), now), (Log(level, f"certificate rotation: {text}"),)
+            return _failed(replace(state, busy=False), now), (Log(level, f"certificate rotation: {text}"),)
 
 
 def wait(state: Rotation) -> float:
@@ -203,6 +102,9 @@ def wait(state: Rotation) -> float:
 
 def _in_use(state: Rotation, term: Term, now: float) -> Step:
     state = replace(state, term=term)
+    if state.csr and not _is_planned(state, now) and _is_hopeless(state, now):
+        # the broker may have kept an answer for us, which comes after this: it gets a moment
+        return replace(state, due=now + min(FIRST_SECONDS, term.longest_wait)), ()
     if state.csr:  # the connection on which the answer would have come is gone
         return _send(state, now)
     if state.tries and not term.unproven:  # a certificate came and was refused: ask for another, but not at once
@@ -210,10 +112,29 @@ def _in_use(state: Rotation, term: Term, now: float) -> Step:
     return replace(state, due=term.renew_at), ()
 
 
+def _due(state: Rotation, now: float) -> Step:
+    if state.csr and not state.busy and _is_hopeless(state, now):
+        return _give_up(state, f"no answer to {state.sent} requests")
+    return _begin_or_repeat(replace(state, due=now), now)
+
+
 def _asked(state: Rotation, serial: str, now: float) -> Step:
     if serial != state.term.serial:
         return state, (Log(logging.DEBUG, f"asked to renew certificate {serial}, which is not in use"),)
     return _begin_or_repeat(state, now)
+
+
+def _requested(state: Rotation, csr: str, now: float) -> Rotation:
+    if csr == state.csr:
+        return state
+    hold = now + state.term.key_wait if state.csr else state.hold
+    return replace(state, csr=csr, sent=0, hold=hold)
+
+
+def _refused(state: Rotation, csr: str, status: int) -> Step:
+    if status not in NEVER or state.busy or csr != state.csr:
+        return state, ()
+    return _give_up(state, f"the portal answers {status}")
 
 
 def _issued(state: Rotation, issued: IssuedCertificate) -> Step:
@@ -229,6 +150,11 @@ def _accepted(state: Rotation) -> Step:
     return replace(state, term=proven, tries=0, due=proven.renew_at), (Promote(),)
 
 
+def _failed(state: Rotation, now: float) -> Rotation:
+    """A certificate that could not be kept, another key's for one, leaves the repetition where it was planned."""
+    return state if state.csr and _is_planned(state, now) else _again_later(state, now)
+
+
 def _begin_or_repeat(state: Rotation, now: float) -> Step:
     if state.busy:
         return state, ()
@@ -237,9 +163,27 @@ def _begin_or_repeat(state: Rotation, now: float) -> Step:
     return replace(state, busy=True), (MakeRequest(),)
 
 
+def _give_up(state: Rotation, why: str) -> Step:
+    """The request stays the open one until another has taken its place: that may fail."""
+    log = Log(logging.WARNING, f"certificate rotation: {why}: gives up this key and makes another")
+    return replace(state, busy=True), (log, MakeRequest(state.csr))
+
+
 def _send(state: Rotation, now: float) -> Step:
-    return _again_later(state, now), (SendRequest(state.csr),)
+    if not _is_planned(state, now):
+        state = _again_later(replace(state, sent=state.sent + 1), now)
+    return state, (SendRequest(state.csr),)
 
 
 def _again_later(state: Rotation, now: float) -> Rotation:
     return replace(state, tries=state.tries + 1, due=now + wait(state))
+
+
+def _is_planned(state: Rotation, now: float) -> bool:
+    """Is there still time until the next repetition? A clock that was set back makes no longer waits."""
+    return 0 < state.due - now <= state.term.longest_wait
+
+
+def _is_hopeless(state: Rotation, now: float) -> bool:
+    """Was the open request repeated often enough, and may its key be given up so soon after another?"""
+    return state.sent > REPETITIONS and not 0 < state.hold - now <= state.term.key_wait

@@ -10,7 +10,7 @@ from typing import Self
 from agent import credentials
 from agent.credentials import Pending
 from agent.identity import Identity, IdentityError
-from agent.rotation import Term
+from agent.term import Term
 from devices.contract import IssuedCertificate
 
 
@@ -55,10 +55,14 @@ class Wallet:
         if one is self.using:
             self._turn = (self._turn + 1) % len(self.held)
 
-    async def request(self) -> Pending:
-        """The open request, made and kept now if there is none. Raises OSError."""
+    async def request(self, given_up: str = "") -> Pending:
+        """The open request, made and kept now if there is none or it is the one to be given up. Raises OSError.
+
+        A new one takes the place of the old in one durable step: before it the old one is asked for again, and after
+        it nothing is left of that.
+        """
         async with self._disk:
-            if self.pending is None:
+            if self.pending is None or self.pending.csr == given_up:
                 self.pending = await asyncio.to_thread(credentials.request, self._directory, self.enrolment.device_id)
             return self.pending
 

@@ -76,7 +76,7 @@ def _claim(caller: Nobody | ClaimCaller | MakerCaller, asked: Application, now: 
         return claims.of_token(asked.token)
     if isinstance(caller, Nobody):
         raise _nothing()
-    claim = claims.of_maker(caller.certificate, asked.device_type, now)
+    claim = claims.of_maker(caller.certificate, asked.device_type, caller.hardware_id, now)
     if claim is None:
         text = f"No claim admits this maker's devices of type {asked.device_type!r}."
         raise ProvisioningError(text, "claim_other_type", 403)

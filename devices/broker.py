@@ -224,8 +224,9 @@ def _renew_crl(row: Authority, now: datetime) -> None:
     number, last = row.crl_number, _read_crl(row.pk)
     if last is not None:  # a process that died after writing left the row behind
         number = max(number, last.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number)
-    revoked = Certificate.objects.revoked().filter(authority=row, not_after__gt=now).values_list("serial", "revoked_at")
-    entries = ((int(serial, 16), date) for serial, date in revoked.iterator(chunk_size=_CHUNK) if date)
+    revoked = Certificate.objects.revoked().filter(authority=row, not_after__gt=now).order_by()
+    rows = revoked.values_list("serial", "revoked_at").iterator(chunk_size=_CHUNK)
+    entries = ((int(serial, 16), date) for serial, date in rows if date)
     crl = _signed(row, lambda ca: pki.make_crl(ca.certificate, ca.key, entries, number + 1, CRL_LIFETIME, now), now)
     if crl is not None:
         Authority.objects.filter(pk=row.pk).update(crl_number=number + 1)

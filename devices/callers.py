@@ -110,7 +110,7 @@ def _maker(certificate: x509.Certificate, now: datetime) -> MakerCaller:
         _refuse_expired(certificate.not_valid_after_utc)
     try:
         born = MakerCaller(certificate, pki.subject_name(certificate.subject))
-        known = _is_clients(certificate) and claims.of_maker(certificate, "", now) is not None
+        known = _is_clients(certificate) and claims.of_maker(certificate, "", born.hardware_id, now) is not None
     except ProvisioningError:
         known = True  # by several claims; the device type will say by which
     except (ValueError, x509.DuplicateExtension):

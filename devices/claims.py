@@ -10,10 +10,12 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from django.db import transaction
+from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, Value, When
 
 from devices import authorities, evidence, pki
 from devices.errors import ProvisioningError
-from devices.models import Authority, Claim, DeviceType, Site, Tenant
+from devices.models import Authority, Claim, Device, DeviceType, Site, Tenant
+from devices.models.fields import is_hardware_id
 
 TOKEN_PREFIX = "fpc_"  # noqa: S105 (how a claim token is recognised, by us and by secret scanners)
 _PREFIX_LENGTH = 12
@@ -114,24 +116,76 @@ def of_certificate(certificate: x509.Certificate) -> Claim | None:
     return Claim.objects.select_related("tenant", "device_type").filter(fingerprint=fingerprint).first()
 
 
-def of_maker(certificate: x509.Certificate, device_type: str, now: datetime) -> Claim | None:
-    """The claim for devices of the maker that signed this certificate, for a device type (empty: the only one).
+# --- devices born with a certificate --------------------------------------------------------------------------------
+_KNOWN, _KNOWN_ELSEWHERE, _LISTED, _ANY, _OTHERS = range(5)
+"""Whose device it is, the surest sign first: its tenant has it already (by a claim that admits it, or only by one that
+lists others), a list names it, there is no list, a list names others."""
+_OPEN, _USED_UP, _EXPIRED = range(3)
 
-    None when no maker with a claim has signed it, or it is not valid at `now`.
+
+def of_maker(certificate: x509.Certificate, device_type: str, hardware_id: str, now: datetime) -> Claim | None:
+    """The claim for the device with this maker's certificate, of a device type (empty: of the only one).
+
+    Several tenants may have devices of one maker: first comes the tenant that has this hardware id already, then who
+    lists it, then who lists none; of the same, one that is open, then the newest. What admits nobody any more, or
+    others only, is returned where there is nothing better: the device hears why. None when no maker with a claim has
+    signed the certificate, or it is not valid at `now`. Raises `ProvisioningError` (claim_ambiguous, 409) rather than
+    guess between tenants, or between device types.
     """
     if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
         return None
     makers = Authority.objects.filter(kind=Authority.Kind.MAKER, active=True, not_after__gt=now)
     signers = [row.pk for row in makers if _signed_by(certificate, row)]
-    claims = Claim.objects.select_related("tenant", "device_type").filter(maker__in=signers, revoked_at__isnull=True)
-    if device_type:
-        claims = claims.filter(device_type__slug=device_type)
-    found = list(claims.filter(expires_at__gt=now).order_by("-pk")[:2]) or list(claims.order_by("-pk")[:1])
-    if len(found) > 1 and not device_type and found[0].device_type_id != found[1].device_type_id:
-        raise ProvisioningError(
-            "This maker's devices join by several claims: name the device type.", "claim_ambiguous", 409
-        )
-    return found[0] if found else None
+    named = Q(device_type__slug=device_type) if device_type else Q()
+    claims = Claim.objects.filter(named, maker__in=signers, revoked_at__isnull=True).annotate(
+        sign=_sign(hardware_id if is_hardware_id(hardware_id) else ""), closed=_closed(now)
+    )
+    best = claims.order_by("sign", "closed", "-pk").values("pk", "sign", "closed", "tenant", "device_type").first()
+    if best is None:
+        return None
+    sign, closed = best["sign"], best["closed"]
+    same = Q(tenant=best["tenant"], device_type=best["device_type"])
+    admits = sign in (_KNOWN, _LISTED, _ANY) and closed != _EXPIRED
+    if admits and claims.filter(~same, sign=sign, closed=closed).exists():
+        raise _ambiguous(device_type)
+    # Whose it is, a list has said: another claim of the same tenant may have room.
+    rows = claims.filter(same, sign__lte=_ANY) if sign == _LISTED else claims.filter(pk=best["pk"])
+    return rows.select_related("tenant", "device_type").order_by("closed", "sign", "-pk").first()
+
+
+def _sign(hardware_id: str) -> Case:
+    """Judged by the database, as `_closed` is: a list may be long, and a maker's claims many."""
+    device = Device.objects.filter(
+        hardware_id=hardware_id, tenant=OuterRef("tenant"), device_type=OuterRef("device_type")
+    )
+    listed, unlisted = Q(hardware_ids__contains=[hardware_id]), Q(hardware_ids=[])
+    return Case(
+        When(Exists(device) & (listed | unlisted), then=Value(_KNOWN)),
+        When(Exists(device), then=Value(_KNOWN_ELSEWHERE)),
+        When(listed, then=Value(_LISTED)),
+        When(unlisted, then=Value(_ANY)),
+        default=Value(_OTHERS),
+        output_field=IntegerField(),
+    )
+
+
+def _closed(now: datetime) -> Case:
+    return Case(
+        When(expires_at__lte=now, then=Value(_EXPIRED)),
+        When(uses__gte=F("max_devices"), then=Value(_USED_UP)),
+        default=Value(_OPEN),
+        output_field=IntegerField(),
+    )
+
+
+def _ambiguous(device_type: str) -> ProvisioningError:
+    lists = "staff must add allow-lists of hardware ids to them"
+    text = (
+        f"Claims of several tenants admit this maker's devices: {lists}."
+        if device_type
+        else f"This maker's devices join by several claims: name the device type, or {lists}."
+    )
+    return ProvisioningError(text, "claim_ambiguous", 409)
 
 
 def _signed_by(certificate: x509.Certificate, maker: Authority) -> bool:

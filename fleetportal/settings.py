@@ -168,6 +168,9 @@ PARTITION_DAYS_AHEAD = env.number("PARTITION_DAYS_AHEAD", "Daily partitions made
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ROUTES = {  # from click to cut in five seconds: these never wait behind an audit, and have their own worker
+    f"devices.tasks.{name}": {"queue": "urgent"} for name in ("shut_out", "shut_out_overdue", "cut")
+}
 CELERY_TASK_ACKS_LATE = True  # every task is idempotent; a killed worker's task runs again
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -189,6 +192,7 @@ CELERY_BEAT_SCHEDULE = {
     "heartbeat": _every(10.0, "fleetportal.tasks.beat_heartbeat"),
     "presence": _every(30.0, "devices.tasks.mark_silent_devices"),
     "rotation": _every(ROTATION_EVERY.total_seconds(), "devices.tasks.rotate_certificates"),
+    "cut-offs": _every(30.0, "devices.tasks.shut_out_overdue"),
     "broker-files": _every(3600.0, "devices.tasks.refresh_broker_files"),
     "partitions": _every(3600.0, "telemetry.tasks.make_partitions"),
     "dead-letters": _every(3600.0, "telemetry.tasks.purge_dead_letters"),

@@ -119,16 +119,22 @@ def with_reason(
     rows: models.QuerySet[Any],
     verb: str,
     carry_out: Callable[[Any, str], bool],
+    *,
+    afterwards: Callable[[], None] = lambda: None,
     **told: Any,
 ) -> HttpResponse | None:
     """An admin action that says what it will do to how many, asks why, and then does it row by row.
 
-    `carry_out(row, reason)` calls the use case and tells whether anything changed; `told` goes to `ask_reason`.
+    `carry_out(row, reason)` calls the use case and tells whether anything changed; `afterwards` is called once when all
+    that could be done is done; `told` goes to `ask_reason`.
     """
     answer = ask_reason(model_admin, request, rows, verb, **told)
     if not isinstance(answer, str):
         return answer
-    done = sum(carry_out(row, answer) for row in rows)
+    try:
+        done = sum(carry_out(row, answer) for row in rows)
+    finally:
+        afterwards()  # for those, too, that were done before one that failed
     left = rows.count() - done
     text = f"{verb}: {done} done" + (f", {left} were not in a state for it." if left else ".")
     messages.add_message(request, messages.SUCCESS if done else messages.WARNING, text)

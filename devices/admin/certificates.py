@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db import models, transaction
+from django.db import models
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
@@ -15,9 +15,9 @@ from django.utils.safestring import SafeString
 from devices import authorities, certificates
 from devices.admin.base import ReadOnlyAdmin, with_reason
 from devices.admin.chain import Leaf, chain, pem_file, viewed
+from devices.admin.shutting_out import ShutOut
 from devices.badges import badge, below, short, when
 from devices.models import Certificate, Event, Renewal
-from devices.tasks import shut_out
 
 _EVENTS = 20
 _SUCCESSION = 10
@@ -114,13 +114,12 @@ class CertificateAdmin(ReadOnlyAdmin):
     @admin.action(description="Revoke…", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Certificate]) -> HttpResponse | None:
         """For good: on the CRL, live sessions cut."""
-        now = timezone.now()
+        now, gone = timezone.now(), ShutOut(request)
 
         def carry_out(certificate: Certificate, reason: str) -> bool:
-            with transaction.atomic():
-                changed = certificates.revoke(certificate, reason, request.user, now)
-                if changed:
-                    transaction.on_commit(lambda: shut_out.delay(certificate.device.device_id))
+            changed = certificates.revoke(certificate, reason, request.user, now)
+            if changed:
+                gone.add(certificate.device.device_id)
             return changed
 
         return with_reason(
@@ -129,6 +128,7 @@ class CertificateAdmin(ReadOnlyAdmin):
             queryset.select_related("device__tenant"),
             "Revoke",
             carry_out,
+            afterwards=gone.after_commit,
             about=lambda row: (
                 f"{row.serial} of {row.device} ({row.device.device_id}), {row.get_state_display().lower()}"
             ),

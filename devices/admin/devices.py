@@ -7,7 +7,6 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -21,10 +20,10 @@ from devices.admin.device_form import DeviceForm
 from devices.admin.renewals import state_badge as renewal_badge
 from devices.admin.replace import replace_page
 from devices.admin.rotation import describe, rotate
+from devices.admin.shutting_out import ShutOut
 from devices.badges import badge
 from devices.errors import DeviceError
 from devices.models import Certificate, Device, Renewal
-from devices.tasks import shut_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +142,16 @@ class DeviceAdmin(FleetAdmin):
         use_case: Callable[[Device, str], bool],
         note: str,
     ) -> HttpResponse | None:
+        moved = ShutOut(request)
+
         def carry_out(device: Device, reason: str) -> bool:
-            with transaction.atomic():
-                changed = use_case(device, reason)
-                if changed:
-                    transaction.on_commit(lambda: shut_out.delay(device.device_id))
+            changed = use_case(device, reason)
+            if changed:
+                moved.add(device.device_id)
             return changed
 
-        rows = rows.select_related("tenant")
-        return with_reason(self, request, rows, verb, carry_out, about=describe, notes=lambda: [note])
+        rows, told = rows.select_related("tenant"), {"about": describe, "notes": lambda: [note]}
+        return with_reason(self, request, rows, verb, carry_out, afterwards=moved.after_commit, **told)
 
     @admin.display(description="Connection", ordering="presence__online")
     def presence_badge(self, device: Device) -> SafeString:

@@ -13,10 +13,10 @@ from django.utils.safestring import SafeString
 
 from devices import certificates, claims, findings, lifecycle, runbooks
 from devices.admin.base import ReadOnlyAdmin, ask_reason, where_from, with_reason
+from devices.admin.shutting_out import ShutOut
 from devices.badges import badge
 from devices.errors import DeviceError
 from devices.models import Claim, Device, Finding, Suppression
-from devices.tasks import shut_out
 
 DAYS = 30
 """How long a suppression is proposed to last (days)."""
@@ -123,7 +123,7 @@ class FindingAdmin(ReadOnlyAdmin):
         def carry_out(device: Device, reason: str) -> bool:
             return lifecycle.quarantine(device, reason, request.user)
 
-        return self._act(request, queryset, "Quarantine the devices", _to_device(carry_out))
+        return self._to_devices(request, queryset, "Quarantine the devices", carry_out)
 
     @admin.action(description="Revoke their certificates…", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Finding]) -> HttpResponse | None:
@@ -136,7 +136,7 @@ class FindingAdmin(ReadOnlyAdmin):
                 sum(certificates.revoke(each, reason, request.user, now) for each in valid) > 0
             )  # each, not the first
 
-        return self._act(request, queryset, "Revoke the certificates", _to_device(carry_out))
+        return self._to_devices(request, queryset, "Revoke the certificates", carry_out)
 
     @admin.action(description="Freeze: revoke the claims they joined by…", permissions=["freeze"])
     def freeze(self, request: HttpRequest, queryset: QuerySet[Finding]) -> HttpResponse | None:
@@ -154,9 +154,27 @@ class FindingAdmin(ReadOnlyAdmin):
         queryset: QuerySet[Finding],
         verb: str,
         carry_out: Callable[[Finding, str], bool],
+        afterwards: Callable[[], None] = lambda: None,
     ) -> HttpResponse | None:
         rows = queryset.select_related("device__tenant", "device__claim__tenant")
-        return with_reason(self, request, rows, verb, carry_out, about=_about)
+        return with_reason(self, request, rows, verb, carry_out, afterwards=afterwards, about=_about)
+
+    def _to_devices(
+        self, request: HttpRequest, queryset: QuerySet[Finding], verb: str, use_case: Callable[[Device, str], bool]
+    ) -> HttpResponse | None:
+        """Do something to the findings' devices; then, after the commit, have them shut out."""
+        gone = ShutOut(request)
+
+        def carry_out(finding: Finding, reason: str) -> bool:
+            if finding.device is None:
+                return False
+            with transaction.atomic():
+                changed = use_case(finding.device, reason)
+            if changed:
+                gone.add(finding.device.device_id)
+            return changed
+
+        return self._act(request, queryset, verb, carry_out, gone.after_commit)
 
     @admin.display(description="Severity", ordering="severity")
     def severity_badge(self, finding: Finding) -> SafeString:
@@ -178,23 +196,6 @@ class FindingAdmin(ReadOnlyAdmin):
 
 def _about(finding: Finding) -> str:
     return " · ".join(filter(None, (finding.kind, str(finding.device or ""), finding.subject)))
-
-
-def _to_device(use_case: Callable[[Device, str], bool]) -> Callable[[Finding, str], bool]:
-    """Do something to a finding's device; then, after the commit, shut it out."""
-
-    def carry_out(finding: Finding, reason: str) -> bool:
-        device = finding.device
-        if device is None:
-            return False
-        device_id = device.device_id
-        with transaction.atomic():
-            changed = use_case(device, reason)
-            if changed:
-                transaction.on_commit(lambda: shut_out.delay(device_id))
-        return changed
-
-    return carry_out
 
 
 def _claim(finding: Finding) -> Claim | None:

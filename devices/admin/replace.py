@@ -1,11 +1,9 @@
 """The page on which a broken device is replaced (RMA). What was typed is never lost, whatever is wrong with it."""
 
-from functools import partial
 from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -14,10 +12,10 @@ from django.utils.html import format_html
 
 from devices import lifecycle
 from devices.admin.base import FleetAdmin
+from devices.admin.shutting_out import ShutOut
 from devices.errors import DeviceError
 from devices.models import Certificate, Device
 from devices.models.fields import HARDWARE_ID_RULE, MAX_HARDWARE_ID, is_hardware_id
-from devices.tasks import shut_out
 
 
 class ReplaceForm(forms.Form):
@@ -68,9 +66,10 @@ def replace_page(page: FleetAdmin, request: HttpRequest, old: Device) -> HttpRes
 
 
 def _carry_out(request: HttpRequest, old: Device, hardware_id: str, reason: str) -> Device:
-    with transaction.atomic():
-        new = lifecycle.replace(old, hardware_id, reason, request.user, timezone.now())
-        transaction.on_commit(partial(shut_out.delay, old.device_id))
+    gone = ShutOut(request)
+    new = lifecycle.replace(old, hardware_id, reason, request.user, timezone.now())
+    gone.add(old.device_id)
+    gone.after_commit()
     follow = (
         "It joins when it enrols with a claim."
         if new.state == Device.State.REGISTERED

@@ -470,6 +470,10 @@ class Migration(migrations.Migration):
             model_name='event',
             index=models.Index(fields=['device', '-id'], name='event_of_device'),
         ),
+        migrations.AddIndex(
+            model_name='event',
+            index=models.Index(condition=models.Q(('kind__in', ['certificate.revoked', 'device.decommissioned', 'device.quarantined', 'device.released', 'device.replaced', 'device.cut_off'])), fields=['at'], name='event_decision'),
+        ),
         migrations.AddConstraint(
             model_name='event',
             constraint=models.UniqueConstraint(fields=('device', 'msg_id'), name='event_once'),

@@ -8,6 +8,17 @@ from devices.models.device import Device
 from devices.models.tenant import Tenant
 from devices.tenancy import ScopedQuerySet
 
+DECISIONS = [
+    "certificate.revoked",
+    "device.decommissioned",
+    "device.quarantined",
+    "device.released",
+    "device.replaced",
+]
+"""Kinds of events after which the broker must be told: new files, and an end to the live session (cutoffs.py)."""
+CUT_OFF = "device.cut_off"
+"""Kind of the event which says that this is done."""
+
 
 class Event(models.Model):
     """Something that happened: a line of the audit trail and of a device's time line. Never changed or deleted."""
@@ -29,7 +40,10 @@ class Event(models.Model):
     class Meta:
         ordering = ["-id"]
         constraints = [models.UniqueConstraint(fields=["device", "msg_id"], name="event_once")]
-        indexes = [models.Index(fields=["device", "-id"], name="event_of_device")]
+        indexes = [
+            models.Index(fields=["device", "-id"], name="event_of_device"),
+            models.Index(fields=["at"], condition=models.Q(kind__in=[*DECISIONS, CUT_OFF]), name="event_decision"),
+        ]
 
     def __str__(self) -> str:
         return self.kind

@@ -75,8 +75,12 @@ class Portal:
         return self._celery(name, "worker", "--mqtt", "--pool=solo", "-Qmqtt", f"-n{name}@%h")
 
     def rollout_worker(self) -> Program:
-        """The worker of all tasks."""
+        """The worker of all tasks that may wait."""
         return self._celery("rollout", "worker", "-Qdefault,rollout", "-c1", "-nrollout@%h")
+
+    def urgent_worker(self) -> Program:
+        """The worker that shuts devices out. Solo: one process, and nothing else ever keeps it busy."""
+        return self._celery("urgent", "worker", "--pool=solo", "-Qurgent", "-nurgent@%h")
 
     def beat(self) -> Program:
         """The clock."""

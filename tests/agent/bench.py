@@ -7,16 +7,19 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from uuid import UUID
 
-from agent import credentials, instruments
+from cryptography import x509
+
+from agent import credentials, identity, instruments
 from agent.backoff import Backoff
 from agent.boot import Boot
 from agent.client import end
 from agent.device import Device
-from agent.identity import Broker
+from agent.identity import Broker, Identity
 from agent.journal import Journal
 from agent.link import Link, Wiring
 from agent.outbox import Outbox
@@ -123,3 +126,20 @@ def run(home: Home, scenario: Callable[[Bench], Awaitable[None]], reconnect: Bac
 def held(home: Home) -> dict[str, str]:
     """Serial numbers by file."""
     return {one.credentials.name: one.serial for one in credentials.load(home.directory)}
+
+
+def expire(home: Home, name: str) -> str:
+    """Put an expired certificate into a file; answers its serial number."""
+    key = identity.load_key((home.directory / identity.KEY).read_bytes())
+    certificate = home.authority.sign(identity.csr(key, "d-1"), "d-1", timedelta(minutes=-1))
+    identity.write(home.directory / name, identity.bundle(key, certificate, ""))
+    return f"{x509.load_pem_x509_certificate(certificate.encode()).serial_number:x}"
+
+
+def live_briefly(home: Home, lifetime: timedelta) -> Identity:
+    """Give the device a certificate that soon expires."""
+    (known,) = credentials.load(home.directory)
+    certificate = home.authority.sign((home.directory / identity.REQUEST).read_text(), "d-1", lifetime)
+    content = identity.bundle(known.key, certificate, "")
+    identity.write(known.credentials, content)
+    return identity.read(known.credentials, known.enrolment)

@@ -70,11 +70,15 @@ class EnrolmentDoor:
 
 
 class Issuer:
-    """Certificates for requests: the same for the same key. `asked` are the requests as they came."""
+    """Certificates for requests: the same for the same key. `asked` are the requests as they came.
+
+    Requests in `never` are refused, as the portal does it with a key that was revoked.
+    """
 
     def __init__(self, authority: Authority, lifetime: timedelta = timedelta(days=1)) -> None:
         self.authority, self.lifetime, self.silent = authority, lifetime, False
         self.asked: list[str] = []
+        self.never: set[str] = set()
         self.issued: dict[bytes, str] = {}
 
     def issue(self, csr: str, device_id: str = "d-1") -> IssuedCertificate:
@@ -86,7 +90,7 @@ class Issuer:
     def answer(self, topic: Topic, csr: bytes) -> IssuedCertificate | None:
         """What to say to a request over MQTT."""
         self.asked.append(csr.decode())
-        return None if self.silent else self.issue(csr.decode(), topic.device_id)
+        return None if self.silent or csr.decode() in self.never else self.issue(csr.decode(), topic.device_id)
 
     @property
     def serials(self) -> list[str]:
@@ -117,6 +121,8 @@ class EstDoor:
         if question.certificate is None:
             return 401, {}, b"who are you"
         csr = x509.load_der_x509_csr(b64decode(question.body, validate=True)).public_bytes(PEM)
+        if csr.decode() in self.issuer.never:
+            return 409, {}, b"A certificate with this key was revoked: make a new key. (key_revoked)\n"
         issued = self.issuer.issue(csr.decode())
         return self._certificates(issued.certificate)
 

@@ -24,7 +24,8 @@ from agent.messages import (
     Stopping,
     Tick,
 )
-from agent.rotation import KeepCertificate, Log, MakeRequest, Requested, SendRequest, Term
+from agent.rotation_messages import KeepCertificate, Log, MakeRequest, Requested, SendRequest
+from agent.term import Term
 from devices import contract
 from devices.contract import CertificateProof, Command, CommandAck, Refusal, Settled, State, Status
 

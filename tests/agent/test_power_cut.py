@@ -4,18 +4,23 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent import credentials
+from agent import credentials, reenroll
+from agent.backoff import Backoff
 from agent.identity import Identity
-from tests.agent.bench import Home, heard
-from tests.agent.portal import Issuer
+from tests.agent.bench import Home, expire, heard
+from tests.agent.portal import EstDoor, Issuer
 
 STEPS = 13
 """fsync, rename, fsync of the directory for the request, the new and the previous credentials; the rest in between."""
+
+GIVING_UP, RENAMED = 3, 1
+"""fsync, rename, fsync of the directory for the request that takes the place of another; where the rename is."""
 
 
 class PowerCut(Exception):
@@ -122,6 +127,41 @@ def test_a_power_cut_at_any_step_leaves_a_device_that_ends_with_a_new_certificat
             await rotate(home)  # and nothing is left behind that hinders the next
 
     asyncio.run(whole())
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", range(GIVING_UP))
+def test_a_power_cut_while_a_key_is_given_up_leaves_one_whole_request(
+    home: Home, power: Power, issuer: Issuer, monkeypatch: pytest.MonkeyPatch, step: int, after: bool
+) -> None:
+    monkeypatch.setattr(reenroll, "REFUSED", Backoff(0.2, 0.2))
+    old = credentials.request(home.directory, "d-1")
+    serial = expire(home, credentials.CURRENT)
+    issuer.never = {old.csr}
+    door = EstDoor(issuer)
+
+    async def whole(away: Home) -> None:
+        async with heard(away.listener):
+            power.taken = 0
+            power.cut(step, after=after)
+            async with away.switched_on() as bench:
+                await bench.until(lambda: power.out)
+            power.back()
+            pending = credentials.pending(away.directory, credentials.load(away.directory))
+            assert pending is not None
+            assert (pending.csr == old.csr) is (step < RENAMED or (step == RENAMED and not after))
+            async with away.switched_on() as bench:
+                await bench.until(lambda: bench.link.rotated == 1)
+            assert away.listener.births() == issuer.serials
+            current, previous = credentials.load(away.directory)
+            assert (current.serial, previous.serial) == (issuer.serials[0], serial)
+            assert not (away.directory / credentials.PENDING).exists()
+
+    with door.open() as url:
+        asyncio.run(whole(replace(home, server=url)))
+    asked = [question.body for question in door.asked]
+    assert len(set(asked)) == 2
+    assert asked[-1] != asked[0]
 
 
 def test_a_request_that_was_open_when_the_power_went_is_repeated_unasked(

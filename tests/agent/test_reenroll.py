@@ -18,7 +18,7 @@ from agent.identity import Identity
 from agent.reenroll import Door, Later
 from devices import pki
 from tests.agent.authority import Authority
-from tests.agent.bench import Bench, Home, heard
+from tests.agent.bench import Bench, Home, expire, heard
 from tests.agent.https import Reply
 from tests.agent.mosquitto import Mosquitto
 from tests.agent.portal import EstDoor, Issuer, Listener
@@ -43,14 +43,6 @@ def home(broker: Mosquitto, enrolled: Identity, authority: Authority, door: EstD
     place = Home(enrolled.credentials.parent, broker, authority, listener, url)
     expire(place, credentials.CURRENT)
     return place
-
-
-def expire(home: Home, name: str) -> str:
-    """Put an expired certificate into a file; answers its serial number."""
-    key = identity.load_key((home.directory / identity.KEY).read_bytes())
-    certificate = home.authority.sign(identity.csr(key, "d-1"), "d-1", timedelta(minutes=-1))
-    identity.write(home.directory / name, identity.bundle(key, certificate, ""))
-    return f"{x509.load_pem_x509_certificate(certificate.encode()).serial_number:x}"
 
 
 def run(home: Home, scenario: Callable[[Bench], Awaitable[None]]) -> None:

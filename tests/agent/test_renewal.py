@@ -9,24 +9,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent import credentials, identity
+from agent import credentials
 from agent.backoff import Backoff
 from agent.identity import Identity
 from devices import contract
 from devices.contract import Topic
-from tests.agent.bench import Bench, Home, held, run
+from tests.agent.bench import Bench, Home, held, live_briefly, run
 from tests.agent.portal import Issuer
 
 ISSUED = str(Topic("acme", "cold-logger", "d-1", contract.CERTIFICATE_ISSUED))
-
-
-def live_briefly(home: Home, lifetime: timedelta) -> Identity:
-    """Give the device a certificate that soon expires."""
-    (known,) = credentials.load(home.directory)
-    certificate = home.authority.sign((home.directory / identity.REQUEST).read_text(), "d-1", lifetime)
-    content = identity.bundle(known.key, certificate, "")
-    identity.write(known.credentials, content)
-    return identity.read(known.credentials, known.enrolment)
 
 
 def test_asked_it_makes_a_new_key_and_comes_back_with_the_new_certificate(

@@ -56,8 +56,9 @@ def said(response) -> str:
 
 def queued() -> list[tuple[str, str]]:
     """Tasks that wait for a worker, with their arguments as text; taken from the queue."""
+    queues = {settings.CELERY_TASK_DEFAULT_QUEUE, *(route["queue"] for route in settings.CELERY_TASK_ROUTES.values())}
     with Redis.from_url(settings.REDIS_URL) as redis:
-        found = redis.lrange(settings.CELERY_TASK_DEFAULT_QUEUE, 0, -1)
-        redis.delete(settings.CELERY_TASK_DEFAULT_QUEUE)
+        found = [each for queue in queues for each in redis.lrange(queue, 0, -1)]
+        redis.delete(*queues)
     headers = [json.loads(each)["headers"] for each in found]
     return [(each["task"], each["argsrepr"]) for each in headers]

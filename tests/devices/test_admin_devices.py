@@ -55,7 +55,7 @@ class TestLife:
             person.act("device", action, device, reason="Odd traffic")
             event = Event.objects.get(kind=kind)
             assert (state(device), event.user, event.reason) == (after, person.user, "Odd traffic")
-            assert queued() == [("devices.tasks.shut_out", f"('{device.device_id}',)")]
+            assert queued() == [("devices.tasks.shut_out", f"(['{device.device_id}'],)")]
             assert "0 done, 1 were not in a state for it" in said(person.act("device", action, device, reason="again"))
             assert Event.objects.filter(kind=kind).count() == 1
             assert queued() == []
@@ -106,7 +106,7 @@ class TestReplacing:
         assert (new.replaces, new.state, new.site, new.name) == (device, "registered", device.site, device.name)
         assert [group.name for group in new.groups.all()] == ["Pilot"]
         assert state(device) == "decommissioned"
-        assert queued() == [("devices.tasks.shut_out", f"('{device.device_id}',)")]
+        assert queued() == [("devices.tasks.shut_out", f"(['{device.device_id}'],)")]
         event = Event.objects.get(kind="device.replaced")
         assert (event.user, event.reason) == (person.user, "Water damage")
         page = person.client.get(response["Location"]).content.decode()
@@ -123,7 +123,7 @@ class TestReplacing:
         assert response["Location"] == url("device", "change", new.pk)
         assert "It had joined already" in said(response)
         assert state(new) == "active"
-        assert queued() == [("devices.tasks.shut_out", f"('{device.device_id}',)")]
+        assert queued() == [("devices.tasks.shut_out", f"(['{device.device_id}'],)")]
 
     def test_what_cannot_be_is_said_and_nothing_typed_is_lost(self, desk, device):
         DeviceFactory(device_type=device.device_type, hardware_id="hw-theirs")

@@ -40,7 +40,7 @@ def finding(ca):
 def shut_out(monkeypatch):
     """Which devices were to be shut out after the commit."""
     told = []
-    monkeypatch.setattr("devices.admin.findings.shut_out.delay", told.append)
+    monkeypatch.setattr("devices.admin.shutting_out.shut_out.delay", told.extend)
     return told
 
 

@@ -1,6 +1,7 @@
 """Whom the real broker lets in, and how fast somebody is out."""
 
 import json
+import socket
 from datetime import timedelta
 
 import paho.mqtt.client as mqtt
@@ -87,7 +88,7 @@ def test_a_revoked_device_is_cut_off_and_cannot_come_back_while_others_stay(tmp_
         peers.device(good) as other,
     ):
         certificates.revoke(peers.certificate_of(bad), "stolen", None, timezone.now())
-        assert shut_out(bad.device_id)
+        assert shut_out([bad.device_id]) == 1
         peers.reload(mosquitto_server)
         peers.eventually(lambda: revoked.ended, what="cut off")
         portal.got(bad.topic("status"), b"gone")
@@ -141,6 +142,21 @@ def test_an_answer_to_a_device_is_delivered_as_json(tmp_path):
         assert json.loads(device.received[0][1]) == {"stored": [], "refused": []}
 
 
-def test_cutting_off_says_when_the_broker_is_away(settings):
-    settings.MQTT_URL = "mqtt://127.0.0.1:1"
-    assert outgoing.cut("d-any") is False
+@pytest.mark.parametrize(
+    ("part", "other", "told"),
+    [("@127.0.0.1:", "@127.0.0.1:1?", ConnectionRefusedError), ("portal:", "portal:x", outgoing.BrokerSilentError)],
+    ids=["away", "lets the portal not in"],
+)
+def test_a_cut_that_cannot_be_said_to_have_happened_raises(settings, part, other, told):
+    outgoing.cut("d-any")
+    settings.MQTT_URL = settings.MQTT_URL.replace(part, other)
+    with pytest.raises(told):
+        outgoing.cut("d-any")
+
+
+def test_a_broker_that_accepts_and_never_answers_is_not_waited_for_for_ever(settings, monkeypatch):
+    monkeypatch.setattr(outgoing, "_CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.MQTT_URL = f"mqtt://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(outgoing.BrokerSilentError):
+            outgoing.cut("d-any")

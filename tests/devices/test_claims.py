@@ -79,37 +79,37 @@ class TestMaker:
     def test_it_has_no_secret_and_admits_what_its_maker_signed(self, maker):
         claim, secret = make("maker", maker=maker)
         assert secret == ""
-        assert claims.of_maker(self.born(), "", NOW) == claim
+        assert claims.of_maker(self.born(), "", "serial-1", NOW) == claim
 
     def test_not_what_another_signed_even_under_its_name(self, maker):
         make("maker", maker=maker)
         key = pki.new_key()
-        assert claims.of_maker(self.born(pki.make_root("Chips Inc.", key, DAY, NOW), key), "", NOW) is None
+        assert claims.of_maker(self.born(pki.make_root("Chips Inc.", key, DAY, NOW), key), "", "serial-1", NOW) is None
 
     def test_nor_what_has_expired_or_is_not_valid_yet(self, maker):
         make("maker", maker=maker)
         born = self.born()
-        assert claims.of_maker(born, "", NOW + DAY) is None
-        assert claims.of_maker(born, "", NOW - DAY) is None
+        assert claims.of_maker(born, "", "serial-1", NOW + DAY) is None
+        assert claims.of_maker(born, "", "serial-1", NOW - DAY) is None
 
     def test_nor_after_the_claim_was_revoked_or_the_maker_switched_off(self, maker):
         claim, _ = make("maker", maker=maker)
         Authority.objects.filter(pk=maker.pk).update(active=False)
-        assert claims.of_maker(self.born(), "", NOW) is None
+        assert claims.of_maker(self.born(), "", "serial-1", NOW) is None
         Authority.objects.filter(pk=maker.pk).update(active=True)
         Claim.objects.filter(pk=claim.pk).update(revoked_at=NOW)
-        assert claims.of_maker(self.born(), "", NOW) is None
+        assert claims.of_maker(self.born(), "", "serial-1", NOW) is None
 
     def test_an_expired_claim_is_still_found_so_that_the_device_hears_why(self, maker):
         claim, _ = make("maker", maker=maker, lifetime=DAY)
-        assert claims.of_maker(self.born(lifetime=9 * DAY), "", NOW + 2 * DAY) == claim
+        assert claims.of_maker(self.born(lifetime=9 * DAY), "", "serial-1", NOW + 2 * DAY) == claim
 
     def test_the_device_type_chooses_between_its_claims(self, maker):
         one, two = (make("maker", maker=maker)[0] for _ in range(2))
-        assert claims.of_maker(self.born(), two.device_type.slug, NOW) == two
-        assert claims.of_maker(self.born(), one.device_type.slug, NOW) == one
+        assert claims.of_maker(self.born(), two.device_type.slug, "serial-1", NOW) == two
+        assert claims.of_maker(self.born(), one.device_type.slug, "serial-1", NOW) == one
         with pytest.raises(ProvisioningError) as error:
-            claims.of_maker(self.born(), "", NOW)
+            claims.of_maker(self.born(), "", "serial-1", NOW)
         assert error.value.code == "claim_ambiguous"
 
     def test_a_maker_has_no_place_among_the_issuing_authorities(self, maker):

@@ -1,4 +1,5 @@
 import base64
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -196,6 +197,23 @@ def test_a_revocation_list_carries_numbers_and_true_dates_and_is_signed():
     assert crl.next_update_utc == NOW + 7 * DAY
     assert crl.last_update_utc < NOW
     assert crl.issuer == ISSUING.subject
+
+
+def test_a_long_revocation_list_is_signed_in_an_instant():
+    """Entry by entry the builder copies its list: 20,000 took half a second and 100,000 eighteen."""
+    serials = range(1, 20_001)
+    began = time.perf_counter()
+    crl = pki.make_crl(ISSUING, ISSUING_KEY, ((serial, NOW - serial * DAY / 1000) for serial in serials), 8, DAY, NOW)
+    assert time.perf_counter() - began < 2
+    began = time.perf_counter()
+    assert len(pki.make_crl(ISSUING, ISSUING_KEY, ((each, NOW) for each in range(1, 100_001)), 9, DAY, NOW)) == 100_000
+    assert time.perf_counter() - began < 6, "no longer by the square"
+    assert [entry.serial_number for entry in crl] == list(serials)
+    assert crl.get_revoked_certificate_by_serial_number(7000).revocation_date_utc == NOW - 7 * DAY
+    assert [type(each.value) for each in crl.extensions] == [x509.CRLNumber, x509.AuthorityKeyIdentifier]
+    assert not any(each.critical for each in crl.extensions)
+    assert (crl.issuer, crl.next_update_utc) == (ISSUING.subject, NOW + DAY)
+    assert crl.is_signature_valid(ISSUING_KEY.public_key())
 
 
 KEYS = {

@@ -32,7 +32,7 @@ from tests.docker.files import (
 THIRD_PARTY = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD", "POSTGRES_INITDB_ARGS"}
 """Settings of images that are not ours."""
 SECRET = re.compile("PASSWORD|SECRET|TOKEN|DATABASE_URL|REDIS_URL|MQTT_URL|GROUP|PASSPHRASE")
-SIGNERS = {"mqtt-worker", "web", "device-https", "worker", "prepare", "prepare-swarm"}
+SIGNERS = {"mqtt-worker", "web", "device-https", "worker", "urgent-worker", "prepare", "prepare-swarm"}
 BROKER_DIFFERENCES = {
     "listener 8883 127.0.0.1": "listener 8883",
     "listener 1883 127.0.0.1": "listener 1883 mosquitto-internal",
@@ -185,7 +185,8 @@ def names(params):
 
 def test_some_worker_serves_every_queue():
     served = {q for name in DJANGO for word in command(name) if word.startswith("-Q") for q in word[2:].split(",")}
-    assert settings.CELERY_TASK_DEFAULT_QUEUE in served
+    routed = {route["queue"] for route in settings.CELERY_TASK_ROUTES.values()}
+    assert {settings.CELERY_TASK_DEFAULT_QUEUE, "urgent"} <= {settings.CELERY_TASK_DEFAULT_QUEUE, *routed} <= served
     workers = [command(name) for name in DJANGO if "worker" in command(name)]
     assert [("--mqtt" in words, "--pool=solo" in words) for words in workers].count((True, True)) == 1
     assert sum("beat" in command(name) for name in DJANGO) == 1

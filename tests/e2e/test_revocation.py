@@ -1,5 +1,7 @@
 """A revocation that does not cut the live session is none: from the click to the cut, and never back in."""
 
+import os
+import signal
 import ssl
 import statistics
 import threading
@@ -90,6 +92,25 @@ def test_from_the_click_to_the_cut_and_never_back_in_while_others_live_on(fleet,
     eventually(lambda: may_connect(fleet, fleet_mate), what="the broker is back")
     assert not any(may_connect(fleet, victim) for victim in victims)
     eventually(device.client.is_connected, what="the others are back too")
+
+
+def test_work_that_takes_long_delays_no_cut(fleet, device, staff):
+    """The worker of audits, purges and rotation is stopped, as if it were busy for ever."""
+    gone = threading.Event()
+    device.client.on_disconnect = lambda *_: gone.set()
+    busy = fleet.run["pids"]["rollout"]
+    os.kill(busy, signal.SIGSTOP)
+    try:
+        path = f"/admin/devices/certificate/?q={device.identity.serial}"
+        clicked = act(staff, fleet.run["http_url"], path, "revoke")
+        assert gone.wait(CUT_SECONDS)
+        print(f"click to cut beside a busy worker: {time.monotonic() - clicked:.2f} s")
+        query = "SELECT detail->>'seconds' FROM devices_event e JOIN devices_device d ON d.id = e.device_id"
+        query += " WHERE e.kind = 'device.cut_off' AND d.device_id = %s"
+        ((seconds,),) = eventually(lambda: fleet.sql(query, device.device_id), what="the event")
+        assert float(seconds) < CUT_SECONDS
+    finally:
+        os.kill(busy, signal.SIGCONT)
 
 
 def test_a_quarantined_device_may_only_say_that_it_is_there(fleet, device, browser):
