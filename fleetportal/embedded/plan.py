@@ -29,8 +29,7 @@ def make(place: Place, workers: int) -> Plan:
     Raises RuntimeError when a server is missing and cannot be fetched, OSError when a file cannot be written.
     """
     secret = secrets.load(place.var / "secrets.json")
-    port = ports.choose(PORTS, place.var / "ports.json")
-    ports.hold(port.values())
+    port = ports.take(PORTS, place.var / "ports.json")
     given = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL", "MQTT_URL") if os.environ.get(name)}
     stores: dict[str, Program] = {}
     broker = None

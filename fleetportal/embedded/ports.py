@@ -70,6 +70,21 @@ def choose(preferred: Mapping[str, int], memory: Path) -> dict[str, int]:
     return chosen
 
 
+def take(preferred: Mapping[str, int], memory: Path, tries: int = 5) -> dict[str, int]:
+    """Choose ports and hold them. Another run may be faster between the two: then others are chosen. Raises OSError."""
+    for _ in range(tries - 1):
+        chosen = choose(preferred, memory)
+        try:
+            hold(chosen.values())
+        except OSError:
+            release(chosen.values())
+        else:
+            return chosen
+    chosen = choose(preferred, memory)
+    hold(chosen.values())
+    return chosen
+
+
 def _read(memory: Path) -> dict[str, int]:
     try:
         content = dict(json.loads(memory.read_text(encoding="utf-8")))

@@ -1,8 +1,11 @@
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 from fleetportal.embedded import ports
+from tests.fleet import ROOT
 
 
 def _listen() -> socket.socket:
@@ -74,3 +77,30 @@ def test_a_held_port_can_be_handed_over_and_answers_whoever_came_early() -> None
         server.accept()[0].close()
         server.detach()
     ports.release([port])
+
+
+def test_two_runs_that_start_at_once_take_different_ports(tmp_path: Path) -> None:
+    """Each in a process of its own, as holding is by process; all begin at the same preferred port."""
+    free = ports.any_free()
+    script = (
+        "import sys, pathlib; from fleetportal.embedded import ports;"
+        "sys.stdin.readline();"
+        f"print(ports.take({{'http': {free}}}, pathlib.Path(sys.argv[1]))['http'], flush=True);"
+        "sys.stdin.readline()"
+    )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path / f"{number}.json")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )
+        for number in range(4)
+    ]  # fmt: skip
+    try:
+        for run in runs:
+            run.stdin.write("go\n")
+            run.stdin.flush()
+        taken = [int(run.stdout.readline()) for run in runs]
+    finally:
+        for run in runs:
+            run.communicate("end\n", timeout=10)
+    assert len(set(taken)) == len(runs)
