@@ -72,6 +72,7 @@ def _by_token(request: Request, now: datetime) -> Speaker | None:
     scheme, _, token = authorization.strip().partition(" ")
     if scheme.lower() != "bearer":
         return None
+    callers.refuse_forged(request)
     row = tokens.check(token.strip(), now)
     tokens.used(row, now)
     return Speaker(row.device, row)

@@ -150,17 +150,26 @@ def _refuse_revoked() -> NoReturn:
 # --- where the certificate comes from -------------------------------------------------------------------------------
 def _presented(request: HttpRequest | Request) -> x509.Certificate | None:
     """The certificate whose key the caller has proven to whoever ended TLS."""
-    told: str | None = request.headers.get(HEADER)
-    address = _address(request)
-    if address is not None and any(address in network for network in settings.CLIENT_CERTIFICATE_PROXIES):
+    if _is_proxy(request):
+        told: str | None = request.headers.get(HEADER)
         return from_header(told) if told else None
-    if told is not None:
-        what = f"Somebody sent the header {HEADER} who is no proxy of ours."
-        evidence.find("forged_header", what, subject=_whereabouts(address))
-        raise CertificateError(f"The header {HEADER} is for proxies only.", "forged_header", 400)
+    refuse_forged(request)
     scope = getattr(request, "scope", {})  # only of an ASGI server
     chain = scope.get("extensions", {}).get("tls", {}).get("client_cert_chain")
     return _parsed(chain[0].encode()) if chain else None
+
+
+def _is_proxy(request: HttpRequest | Request) -> bool:
+    address = _address(request)
+    return address is not None and any(address in network for network in settings.CLIENT_CERTIFICATE_PROXIES)
+
+
+def refuse_forged(request: HttpRequest | Request) -> None:
+    """Refuse a proxy's header from anybody else, with a finding. Raises `CertificateError` (forged_header, 400)."""
+    if request.headers.get(HEADER) is not None and not _is_proxy(request):
+        what = f"Somebody sent the header {HEADER} who is no proxy of ours."
+        evidence.find("forged_header", what, subject=_whereabouts(_address(request)))
+        raise CertificateError(f"The header {HEADER} is for proxies only.", "forged_header", 400)
 
 
 def _whereabouts(address: _Address | None) -> str:

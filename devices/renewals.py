@@ -154,9 +154,12 @@ def _waiting(now: datetime, full: set[int], room: int) -> list[Renewal]:
         .select_related("certificate", "device__tenant", "device__device_type")
         .prefetch_related("device__groups")
         .order_by("certificate__not_after", "pk")
+        # As they are now, until the commit: one that is issued or proven meanwhile must not become asked again.
+        .select_for_update(skip_locked=True, of=("self",), no_key=True)
     )
     free = list(ready.exclude(device__groups__in=quiet)[: room * 2])
-    held = ready.filter(device__groups__in=quiet).distinct()[: room * 2] if quiet else []
+    members = Device.groups.through.objects.filter(group__in=quiet).values("device")
+    held = ready.filter(device__in=members)[: room * 2] if quiet else []
     return free + [row for row in held if not _is_held(row, now)]
 
 
@@ -209,10 +212,12 @@ def _give_up(now: datetime) -> None:
             step = "used the new certificate" if row.state == Renewal.State.ISSUED else "sent a request"
             why = f"Asked {row.attempts} times, and it never {step}."
         after = rotation.after_failure(certificate.renew_at, certificate.not_after, now)
-        Renewal.objects.filter(pk=row.pk).update(
-            state=Renewal.State.FAILED, ended_at=now, detail=why, next_attempt_at=after
+        pointless = row.device.state != Device.State.ACTIVE or certificate.revoked_at is not None
+        state = Renewal.State.CANCELLED if pointless else Renewal.State.FAILED
+        changed = Renewal.objects.filter(pk=row.pk, state=row.state).update(
+            state=state, ended_at=now, detail=why, next_attempt_at=after
         )
-        if row.device.state == Device.State.ACTIVE and certificate.revoked_at is None:
+        if changed and not pointless:
             evidence.find("renewal_failed", why, device_pk=row.device_id, severity=Finding.Severity.CRITICAL)
 
 

@@ -1,5 +1,8 @@
 """The HTTP timetable of the devices' own door: nothing for people, no cookie, no admin."""
 
+from typing import Any
+
+from django.http import HttpRequest, JsonResponse
 from django.urls import path, re_path
 
 from devices import est
@@ -24,3 +27,12 @@ urlpatterns = [
     re_path(r"^pki/crl/ca-(?P<authority>[0-9]{1,18})\.crl$", CrlView.as_view(), name="crl"),
     path("livez", health.livez, name="livez"),
 ]
+
+
+def not_found(request: HttpRequest, exception: Any = None) -> JsonResponse:  # noqa: ARG001 (as Django calls it)
+    """Devices get problem details (RFC 9457), never a page for people."""
+    body = {"type": "about:blank", "title": "Not Found", "status": 404, "error_code": "not_found"}
+    return JsonResponse(body, status=404, content_type="application/problem+json")
+
+
+handler404 = not_found

@@ -88,11 +88,11 @@ def survive(fleet: Fleet, folder, count: int, lifetime: float, interval: float) 
         assert swarm.refused() == 0
     finally:
         swarm.stop()
-    assert refused(fleet) == []
+    assert refused(fleet) == [], refused(fleet)[:5]
     retired = check_order(fleet)
     assert retired >= count * 2, "the old certificates of two rotations at least are out of use"
     failed = fleet.sql("SELECT detail, count(*) FROM devices_renewal WHERE state = 'failed' GROUP BY detail")
-    assert failed == []
+    assert failed == [], failed
     proven, asked = fleet.sql(
         "SELECT count(*) FILTER (WHERE state = 'proven'), count(*) FILTER (WHERE asked_at IS NOT NULL)"
         " FROM devices_renewal"

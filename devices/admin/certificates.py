@@ -161,7 +161,9 @@ class CertificateAdmin(ReadOnlyAdmin):
             "buttons": self.buttons(request, "revoke") if row.is_trusted(now) else [],
             "title": f"Certificate of {row.device}",
             "subtitle": None,
-            "chain": chain(row.authority, now, Leaf("Device", str(row.device), row.pem, _state(row))),
+            "chain": chain(
+                row.authority, now, Leaf("Device", str(row.device), row.pem, _state(row), row.revoked_at is not None)
+            ),
             "predecessors": row.replaces.order_by("-pk")[:_SUCCESSION],
             "renewals": Renewal.objects.filter(models.Q(certificate=row) | models.Q(successor=row)).select_related(
                 "certificate", "successor"

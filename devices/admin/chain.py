@@ -45,6 +45,7 @@ class Leaf:
     name: str
     pem: str
     state: SafeString
+    revoked: bool = False
 
 
 def chain(authority: Authority | None, now: datetime, leaf: Leaf | None = None) -> Chain:
@@ -66,7 +67,10 @@ def chain(authority: Authority | None, now: datetime, leaf: Leaf | None = None) 
         first = checked[0]
         valid = first.facts is not None and first.facts.is_valid(now)
         links.insert(0, Link(leaf.role, leaf.name, "", leaf.state, first, valid))
-    return _judged(links)
+    judged = _judged(links)
+    if leaf and leaf.revoked and judged.tone == "good":
+        return Chain(links, "bad", "Revoked: the signatures hold, and no door lets it in.")
+    return judged
 
 
 def _upwards(authority: Authority | None) -> list[Authority]:

@@ -232,7 +232,7 @@ class DeviceAdmin(FleetAdmin):
                 ShownPanel(panel.slug, panel.label, panel.template, panel.context(device)) for panel in panels.panels()
             ],
             "buttons": self.buttons(request, *_POSSIBLE[Device.State(device.state)]),
-            "more_buttons": [("replace/", "Replace (RMA)…")] if may_replace else [],
+            "more_buttons": [("../replace/", "Replace (RMA)…")] if may_replace else [],
             "renewal": renewal,
             "renewal_badge": renewal and renewal_badge(renewal),
         }

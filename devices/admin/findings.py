@@ -146,7 +146,7 @@ class FindingAdmin(ReadOnlyAdmin):
             claim = _claim(row)
             return claim is not None and claims.revoke(claim, reason, request.user, timezone.now())
 
-        return self._act(request, queryset, "Revoke the claims", carry_out)
+        return self._act(request, queryset, "Revoke the claims", carry_out, about=_about_claim)
 
     def _act(
         self,
@@ -155,9 +155,10 @@ class FindingAdmin(ReadOnlyAdmin):
         verb: str,
         carry_out: Callable[[Finding, str], bool],
         afterwards: Callable[[], None] = lambda: None,
+        about: Callable[[Finding], str] | None = None,
     ) -> HttpResponse | None:
         rows = queryset.select_related("device__tenant", "device__claim__tenant")
-        return with_reason(self, request, rows, verb, carry_out, afterwards=afterwards, about=_about)
+        return with_reason(self, request, rows, verb, carry_out, afterwards=afterwards, about=about or _about)
 
     def _to_devices(
         self, request: HttpRequest, queryset: QuerySet[Finding], verb: str, use_case: Callable[[Device, str], bool]
@@ -195,7 +196,17 @@ class FindingAdmin(ReadOnlyAdmin):
 
 
 def _about(finding: Finding) -> str:
-    return " · ".join(filter(None, (finding.kind, str(finding.device or ""), finding.subject)))
+    device = finding.device
+    named = f"{device} ({device.device_id}, {device.tenant})" if device else ""
+    return " · ".join(filter(None, (finding.kind, named, finding.subject)))
+
+
+def _about_claim(finding: Finding) -> str:
+    """Which claim it would revoke, and how many devices it was made for: others may still wait to join by it."""
+    claim = _claim(finding)
+    if claim is None:
+        return f"{finding.kind}: no claim is known, nothing is revoked"
+    return f"{claim} of {claim.tenant}: {claim.uses} of {claim.max_devices} have joined · {_about(finding)}"
 
 
 def _claim(finding: Finding) -> Claim | None:

@@ -171,7 +171,7 @@ class RenewalAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """The row, with its button."""
         row = self.get_object(request, object_id)
-        asked = row is not None and row.state != Renewal.State.PROVEN
+        asked = row is not None and row.state not in (Renewal.State.PROVEN, Renewal.State.CANCELLED)
         told = {
             "title": f"Renewal of {row.device}" if row else "",
             "subtitle": None,
@@ -232,6 +232,7 @@ def _tiles(chosen: str) -> list[dict[str, Any]]:
             "chosen": chosen == state.value,
         }
         for state in Renewal.State
+        if state != Renewal.State.CANCELLED  # nobody has to do anything about these
     ]
 
 

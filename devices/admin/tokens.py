@@ -127,6 +127,11 @@ class DeviceTokenAdmin(ReadOnlyAdmin):
         """Rows are never edited; the right to change them is the right to revoke."""
         return request.user.has_perm("devices.change_devicetoken")
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """The device named in the address, where that is a number at all."""
+        told: dict[str, Any] = super().get_changeform_initial_data(request)
+        return told if str(told.get("device", "0")).isdecimal() else {}
+
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """What the use case refuses is told above the form, which is then filled in anew."""
         told = {"show_save_and_add_another": False, "show_save_and_continue": False, **(extra_context or {})}

@@ -23,6 +23,7 @@ class Renewal(models.Model):
         ISSUED = "issued", "Issued"
         PROVEN = "proven", "Proven"
         FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
 
     OPEN = (State.DUE, State.ASKED, State.ISSUED)
 
@@ -36,7 +37,7 @@ class Renewal(models.Model):
     next_attempt_at = models.DateTimeField(help_text="Not asked (again) before.")
     asked_at = models.DateTimeField(null=True, help_text="Last asked.")
     issued_at = models.DateTimeField(null=True)
-    ended_at = models.DateTimeField(null=True, help_text="Proven or given up.")
+    ended_at = models.DateTimeField(null=True, help_text="Proven, given up or pointless.")
     detail = models.CharField(max_length=200, blank=True, help_text="Why it failed, or what it waits for.")
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True)
     created_at = models.DateTimeField(db_default=Now())

@@ -153,7 +153,7 @@ class TestAsking:
         else:
             now = member.certificate.not_after
         renewals.ask(now)
-        assert the(member).state == "failed"
+        assert the(member).state == ("failed" if end == "expired" else "cancelled")
         assert Finding.objects.filter(kind="renewal_failed").exists() is (end == "expired")
 
 
@@ -293,6 +293,25 @@ class TestAtOnce:
         assert sum(self.together(3, lambda: renewals.plan(LATE))) >= 5
         asked = [each for told in self.together(3, lambda: asked_ids(LATE)) for each in told]
         assert sorted(asked) == sorted(member.row.device_id for member in members)
+
+    def test_who_is_asked_while_its_renewal_is_issued_does_not_become_asked_again(self, member):
+        """The request of a device that began by itself is processed while another worker chooses whom to ask."""
+        renewals.plan(LATE)
+        issued, go = threading.Event(), threading.Event()
+
+        def answer():
+            with transaction.atomic():
+                renewals.renew(member.row.pk, member.request(pki.new_key()), LATE)
+                issued.set()
+                go.wait(30)
+
+        with workers(2) as (control, asking):
+            answering = control.begin(answer)
+            assert issued.wait(10)
+            assert asking(asked_ids, LATE) == [], "the row is taken; its turn comes again"
+            go.set()
+            answering.result(30)
+        assert (the(member).state, the(member).attempts) == ("issued", 0)
 
     def test_workers_retire_a_certificate_once(self, member):
         key, issued = member.renew()

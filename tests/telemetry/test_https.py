@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devices import contract, presence, registry, tokens
-from devices.models import Device, DeviceToken, Event, Presence
+from devices.models import Device, DeviceToken, Event, Finding, Presence
 from devices.registry import Incoming
 from devices.watching import Watched, group
 from telemetry import ingest, live
@@ -337,3 +337,13 @@ def test_it_costs_the_database_the_same_for_one_envelope_and_for_500(post, devic
 
 QUERIES = 12
 """Two for the token; the rest is a batch as over MQTT, with its savepoint."""
+
+
+@pytest.mark.django_db
+def test_a_forged_header_is_refused_and_found_out_beside_a_good_token_too(client, ca):
+    device = DeviceFactory()
+    _, token = tokens.make(device, timezone.now())
+    headers = {"Authorization": f"Bearer {token}", "Client-Cert": "x"}
+    answer = client.post("/api/v1/telemetry", b"{}", content_type="application/json", headers=headers)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "forged_header")
+    assert Finding.objects.get().kind == "forged_header"
