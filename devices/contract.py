@@ -133,6 +133,89 @@ class CommandAck(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str = ""
 
 
+class Signature(msgspec.Struct, frozen=True):
+    """A detached signature over an artifact's manifest (firmware/signing.py)."""
+
+    key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 of the public key (DER, SubjectPublicKeyInfo), hex: which of the keys a device trusts made it."""
+    signature: Annotated[str, msgspec.Meta(max_length=1024)]
+    """Base64 of an ECDSA P-256 (SHA-256) signature in DER, or of an Ed25519 signature."""
+
+
+class Image(msgspec.Struct, frozen=True):
+    """The file to install."""
+
+    file_name: Short
+    size: Count
+    """Bytes."""
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    url: str
+    """Where to fetch it, with Range, for a short time. `GET /api/v1/updates/<update_id>` answers with a new one."""
+    signatures: list[Signature]
+
+
+class Preconditions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What must hold on the device before it downloads, and again before it installs."""
+
+    battery_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    mains: bool = False
+    free_bytes: Count = 0
+
+
+class Permit(msgspec.Struct, frozen=True):
+    """The portal's word that this device may go back: without it a device refuses an older version than it runs."""
+
+    from_version: Short
+    """The version to be left; the permit is good for nothing else."""
+    key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    signature: Annotated[str, msgspec.Meta(max_length=1024)]
+    """Base64, over `permit_statement` of firmware/signing.py."""
+
+
+class OfferState(StrEnum):
+    """What an offer says."""
+
+    OPEN = "open"
+    WITHDRAWN = "withdrawn"
+
+
+class Offer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The open firmware offer; said again at each birth while it is open. `withdrawn`: stop, unless you install."""
+
+    update_id: UUID
+    attempt: Count
+    state: OfferState
+    version: Short = ""
+    device_types: list[str] = []
+    """Hardware it is made for."""
+    min_version: Short = ""
+    """Oldest version it may be installed over; empty: any."""
+    image: Image | None = None
+    """None in a withdrawn offer only."""
+    preconditions: Preconditions = Preconditions()
+    reboot_jitter_seconds: Annotated[int, msgspec.Meta(ge=0, le=86400)] = 0
+    """Reboot after a random part of this."""
+    download_attempts: Annotated[int, msgspec.Meta(ge=1, le=100)] = 5
+    rollback: Permit | None = None
+
+
+class ReportState(StrEnum):
+    """How far a device is with an update, in its own words, in order; the last five are ends."""
+
+    NOTIFIED = "notified"
+    DOWNLOADING = "downloading"
+    DOWNLOADED = "downloaded"
+    INSTALLING = "installing"
+    REBOOTING = "rebooting"
+    VERIFYING = "verifying"
+    SUCCEEDED = "succeeded"
+    """Booted into the new version, and its self-check passed. The portal believes it after the verify time."""
+    FAILED = "failed"
+    REJECTED = "rejected"
+    CANCELED = "canceled"
+    ROLLED_BACK = "rolled_back"
+
+
 class UpdateReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a device says of its firmware update; `(update_id, attempt, seq)` orders reports."""
 
@@ -140,10 +223,12 @@ class UpdateReport(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: Count
     seq: Count
     state: Short
+    """A word of `ReportState`; kept as text so that a newer device's word is refused by name, not as garbage."""
     firmware_version: Short
     boot_id: Short
     progress: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
     reason_code: Short = ""
+    """Before `installing` why it waits (`power`, `space`, `consent`), with an end why it ended."""
 
 
 class RenewCertificate(msgspec.Struct, frozen=True):
@@ -184,7 +269,7 @@ class Channel:
 
 
 TELEMETRY, STORED, STATUS, EVENT = "telemetry", "telemetry/stored", "status", "event"
-COMMAND, COMMAND_ACK, UPDATE_STATUS = "cmd", "cmd/ack", "update_status"
+COMMAND, COMMAND_ACK, OTA, UPDATE_STATUS = "cmd", "cmd/ack", "ota", "update_status"
 CERTIFICATE_RENEW, CERTIFICATE_REQUEST = "certificate/renew", "certificate/csr"
 CERTIFICATE_ISSUED = "certificate/issued"
 OPEN_IN_QUARANTINE = (STATUS, COMMAND, COMMAND_ACK)
@@ -215,7 +300,7 @@ CHANNELS: dict[str, Channel] = {
         ),
         Channel(COMMAND, _OUT, "1", False, "devices", Command, "A command, signed."),
         Channel(COMMAND_ACK, _IN, "1", False, "devices", CommandAck, "What became of a command."),
-        Channel("ota", _OUT, "1", False, "firmware", None, "The open firmware offer."),
+        Channel(OTA, _OUT, "1", False, "firmware", Offer, "The open firmware offer, or that it is withdrawn."),
         Channel(UPDATE_STATUS, _IN, "1", True, "firmware", UpdateReport, "Progress and end of a firmware update."),
         Channel(
             CERTIFICATE_RENEW,

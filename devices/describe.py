@@ -3,6 +3,7 @@
 import sys
 import types
 import typing
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -34,6 +35,10 @@ _DELIVERY = """
 - `session` counts your connects and survives a reboot: an `offline` of an older session than the last birth is ignored.
 - `certificate.proof` signs `device_id|session|boot_id|serial` with the key of the certificate that the connection uses.
 - A publish outside your own topics is acknowledged by the broker and delivered to nobody.
+- A firmware offer is said when it is made and at each birth while it is open; it needs no answer but your reports.
+  `(update_id, attempt, seq)` orders them: count `seq` up within an attempt, and keep a report until it is acknowledged.
+  The words of `state`: {words}.
+  What is signed, and how: docs/firmware.md.
 """
 
 
@@ -49,7 +54,7 @@ def page() -> str:
             f"| `{channel.name}` | {channel.direction} | {channel.qos} | {retained} | {payload} | {child} "
             f"| {channel.summary} |\n"
         )
-    lines.append(_DELIVERY)
+    lines.append(_DELIVERY.format(words=", ".join(f"`{word.value}`" for word in contract.ReportState)))
     for struct in _structs():
         lines.append(f"\n## {struct.__name__}\n\n{struct.__doc__}\n\n| field | type | required |\n|---|---|---|\n")
         hints = typing.get_type_hints(struct, include_extras=True)
@@ -61,8 +66,19 @@ def page() -> str:
 
 
 def _structs() -> list[Any]:
-    payloads = [channel.payload for channel in contract.CHANNELS.values() if channel.payload]
-    return [*dict.fromkeys(payloads), contract.CertificateProof, contract.Refusal]
+    """Every payload, then what stands inside of them."""
+    found = list(dict.fromkeys(channel.payload for channel in contract.CHANNELS.values() if channel.payload))
+    for struct in found:  # grows while it is read
+        hints = typing.get_type_hints(struct).values()
+        found += [part for hint in hints for part in _parts(hint) if part not in found]
+    return found
+
+
+def _parts(hint: Any) -> list[Any]:
+    """The structs a type is made of."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return [hint]
+    return [struct for part in typing.get_args(hint) for struct in _parts(part)]
 
 
 def _name(kind: Any) -> str:
@@ -77,7 +93,15 @@ def _name(kind: Any) -> str:
         return f"array of {_name(typing.get_args(kind)[0])}"
     if typing.get_origin(kind) is dict:
         return "object"
-    return {"str": "text", "int": "whole number"}.get(kind.__name__, str(kind.__name__))
+    return _plain_name(kind)
+
+
+def _plain_name(kind: type) -> str:
+    if issubclass(kind, Enum):
+        return "one of " + ", ".join(f"`{word.value}`" for word in kind)
+    if issubclass(kind, msgspec.Struct):
+        return f"[{kind.__name__}](#{kind.__name__.lower()})"
+    return {"str": "text", "int": "whole number", "bool": "true or false"}.get(kind.__name__, str(kind.__name__))
 
 
 _LIMITS = {"ge": "≥", "le": "≤", "max_length": "at most this many characters:", "pattern": "pattern"}

@@ -103,11 +103,6 @@ def _command_ack(message: Incoming, _device: Known, _now: datetime, _changed: se
     raise contract.ContractError("unknown_command", f"no command {ack.msg_id}", "$.msg_id")
 
 
-def _update_report(message: Incoming, _device: Known, _now: datetime, _changed: set[str]) -> None:
-    report = contract.decode(message.payload, contract.UpdateReport)
-    raise contract.ContractError("unknown_update", f"no update {report.update_id}", "$.update_id")
-
-
 def _certificate_request(message: Incoming, device: Known, now: datetime, _changed: set[str]) -> None:
     try:
         request = pki.read_request(message.payload)
@@ -130,6 +125,5 @@ _HANDLERS: dict[str, Callable[[Incoming, Known, datetime, set[str]], None]] = {
     contract.STATUS: _status,
     contract.EVENT: _event,
     contract.COMMAND_ACK: _command_ack,
-    contract.UPDATE_STATUS: _update_report,
     contract.CERTIFICATE_REQUEST: _certificate_request,
 }

@@ -141,7 +141,8 @@ def _waiting(now: datetime, full: set[int], room: int) -> list[Renewal]:
     """
     if room <= 0:
         return []
-    quiet = {window.group_id for window in MaintenanceWindow.objects.all() if window.is_open(now)}
+    freezes = MaintenanceWindow.objects.filter(kind=MaintenanceWindow.Kind.FREEZE)
+    quiet = {window.group_id for window in freezes if window.is_open(now)}
     ready = (
         Renewal.objects.filter(
             state__in=Renewal.OPEN,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 INDEX = "README.md"
 """Where a kind has no page of its own: its line there says what to do first."""
 COMPROMISED = "compromised-device.md"
+BAD_RELEASE = "bad-release.md"
 CA_EXPIRY, CRL_EXPIRY, LOST_KEY, MASS = "ca-expiry.md", "crl-expiry.md", "lost-ca-key.md", "mass-re-enrolment.md"
 
 _pages: dict[str, str] = {

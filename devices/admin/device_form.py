@@ -6,7 +6,9 @@ from django import forms
 from django.db.models import QuerySet
 
 from devices.models import Device, Group, Tenant
-from devices.models.fields import HARDWARE_ID_RULE, is_hardware_id
+from devices.models.fields import HARDWARE_ID_RULE, is_hardware_id, validate_part
+
+_TAGS = 20
 
 
 class DeviceForm(forms.ModelForm):
@@ -26,6 +28,18 @@ class DeviceForm(forms.ModelForm):
         if not is_hardware_id(hardware_id):
             raise forms.ValidationError(HARDWARE_ID_RULE)
         return hardware_id
+
+    def clean_tags(self) -> list[str]:
+        """Each once, in the order of the alphabet, and no more than somebody can read."""
+        tags = sorted(set(self.cleaned_data["tags"] or ()))
+        if len(tags) > _TAGS:
+            raise forms.ValidationError(f"At most {_TAGS} tags.")
+        for tag in tags:
+            try:
+                validate_part(tag)
+            except forms.ValidationError as error:
+                raise forms.ValidationError(f"{tag[:40]!r}: lower-case letters, digits, - and _ only.") from error
+        return tags
 
     def clean(self) -> dict[str, Any]:
         """What only several fields tell together."""

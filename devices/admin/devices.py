@@ -21,6 +21,7 @@ from devices.admin.renewals import state_badge as renewal_badge
 from devices.admin.replace import replace_page
 from devices.admin.rotation import describe, rotate
 from devices.admin.shutting_out import ShutOut
+from devices.admin.tag_filter import TagFilter
 from devices.badges import badge
 from devices.errors import DeviceError
 from devices.models import Certificate, Device, Renewal
@@ -68,13 +69,14 @@ class DeviceAdmin(FleetAdmin):
         "device_type",
         ("tenant", admin.RelatedOnlyFieldListFilter),
         ("site", admin.RelatedOnlyFieldListFilter),
+        TagFilter,
     ]
     list_select_related = ["device_type", "tenant", "site", "presence"]
     ordering = ["name", "device_id"]
     search_fields = ["name", "=device_id", "hardware_id"]
     search_help_text = "Name, hardware id, or the whole device id"
     autocomplete_fields = ["tenant", "device_type", "site", "groups"]
-    _asked = ["tenant", "device_type", "hardware_id", "name", "site", "groups"]
+    _asked = ["tenant", "device_type", "hardware_id", "name", "site", "groups", "tags"]
     _shown = [
         "name",
         "device_id",
@@ -84,6 +86,7 @@ class DeviceAdmin(FleetAdmin):
         "state_badge",
         "site",
         "groups",
+        "tags",
         "created_at",
     ]
     _fixed = ["device_id", "hardware_id", "tenant", "device_type", "state_badge", "created_at"]
@@ -200,6 +203,8 @@ class DeviceAdmin(FleetAdmin):
             site=obj.site,
             user=request.user,
         )
+        made.tags = obj.tags
+        made.save(update_fields=["tags"])
         obj.__dict__.update(made.__dict__)
 
     def add_view(

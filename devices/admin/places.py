@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
@@ -62,11 +63,27 @@ class SiteAdmin(FleetAdmin):
     search_fields = ["name", "region"]
 
 
+class WindowForm(forms.ModelForm):
+    """A window, with what each kind does."""
+
+    class Meta:
+        model = MaintenanceWindow
+        fields = ["kind", "weekdays", "starts", "minutes", "timezone"]
+        help_texts = {
+            "kind": "Freeze: no firmware is offered and no certificate rotated in it. "
+            "Slot: once a device has any, firmware is offered to it in an open slot only.",
+            "starts": "In the time zone of the window.",
+        }
+        widgets = {"weekdays": forms.TextInput(attrs={"size": 8}), "timezone": forms.TextInput(attrs={"size": 18})}
+
+
 class MaintenanceWindowInline(admin.TabularInline):
-    """A group's quiet times."""
+    """A group's quiet times, and its times for changes."""
 
     model = MaintenanceWindow
+    form = WindowForm
     extra = 0
+    template = "admin/devices/group/windows.html"
 
 
 @admin.register(Group)

@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 
 from django.contrib.auth.models import Group as StaffGroup
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.functions import Now
 
@@ -81,6 +83,12 @@ class Device(models.Model):
     name = models.CharField(max_length=200, blank=True)
     site = models.ForeignKey(Site, models.PROTECT, null=True, blank=True, related_name="devices")
     groups = models.ManyToManyField(Group, blank=True, related_name="devices")
+    tags = ArrayField(
+        models.CharField(max_length=63, validators=[validate_part]),
+        default=list,
+        blank=True,
+        help_text="Words to choose devices by, separated by commas.",
+    )
     state = models.CharField(max_length=15, choices=State, default=State.REGISTERED)
     claim = models.ForeignKey(
         "devices.Claim", models.PROTECT, null=True, blank=True, related_name="devices", help_text="What it joined by."
@@ -110,6 +118,7 @@ class Device(models.Model):
         indexes = [
             models.Index(fields=["tenant", "name", "device_id"], name="device_by_tenant"),
             models.Index(fields=["name", "device_id"], name="device_by_name"),
+            GinIndex(fields=["tags"], name="device_by_tag"),
         ]
 
     def __str__(self) -> str:

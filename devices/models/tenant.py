@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
 from django.db import models
 
 from devices.models.fields import is_part, validate_part
@@ -87,11 +88,23 @@ def check_site(site: Site | None, tenant_id: int | None) -> None:
 
 
 class MaintenanceWindow(models.Model):
-    """A weekly quiet time of a group, in its own time zone: no offers, no rotation, no alarms inside it."""
+    """A weekly time of a group, in its own time zone: a freeze, in which nothing is changed, or a slot for changes.
+
+    Inside a freeze there are no offers and no rotation. Devices with slots get firmware offers inside one only.
+    """
+
+    class Kind(models.TextChoices):
+        FREEZE = "freeze", "Freeze: change nothing"
+        SLOT = "slot", "Slot: firmware only now"
 
     tenant_path = "group__tenant"
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.FREEZE)
     group = models.ForeignKey("devices.Group", models.PROTECT, related_name="windows")
-    weekdays = models.CharField(max_length=7, help_text="ISO days, Monday = 1: 12345 is Monday to Friday.")
+    weekdays = models.CharField(
+        max_length=7,
+        validators=[RegexValidator(r"\A[1-7]{1,7}\Z", "Only the digits 1 to 7: 12345 is Monday to Friday.")],
+        help_text="ISO days, Monday = 1: 12345 is Monday to Friday.",
+    )
     starts = models.TimeField()
     minutes = models.PositiveSmallIntegerField(help_text="Length in minutes, at most a day.")
     timezone = models.CharField(max_length=64, default="UTC", validators=[validate_timezone])
@@ -102,10 +115,13 @@ class MaintenanceWindow(models.Model):
         constraints = [
             models.CheckConstraint(condition=models.Q(weekdays__regex="^[1-7]{1,7}$"), name="window_weekdays"),
             models.CheckConstraint(condition=models.Q(minutes__range=(1, 1440)), name="window_minutes"),
+            models.CheckConstraint(condition=models.Q(kind__in=["freeze", "slot"]), name="window_kind"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.group}: {self.weekdays} at {self.starts:%H:%M} for {self.minutes} min ({self.timezone})"
+        return (
+            f"{self.group}: {self.kind} {self.weekdays} at {self.starts:%H:%M} for {self.minutes} min ({self.timezone})"
+        )
 
     def is_open(self, now: datetime) -> bool:
         """Does `now` (aware) lie in the window? Elapsed time is counted in real minutes, across a clock change too."""

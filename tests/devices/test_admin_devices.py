@@ -73,9 +73,8 @@ class TestLife:
     def test_the_page_offers_what_is_possible_and_comes_back_to_it(self, desk, device):
         person = desk()
         page = person.page("device", "change", device.pk)
-        assert [name in page for name in ("Quarantine…", "Release", "Decommission…", "Replace (RMA)…")] == [
-            True, False, True, True,
-        ]  # fmt: skip
+        offered = ("Quarantine…", "Release from quarantine…", "Decommission…", "Replace (RMA)…")
+        assert [name in page for name in offered] == [True, False, True, True]
         question = person.act("device", "quarantine", device, back="page").content.decode()
         assert 'name="back"' in question
         response = person.act("device", "quarantine", device, reason="Odd", back="page")

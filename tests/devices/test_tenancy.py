@@ -32,6 +32,7 @@ from telemetry import partitions
 from telemetry.models import DeadLetter, Latest, Reading
 from tests.devices import peers
 from tests.factories import DeviceFactory, SchemaFactory, StaffFactory, UserFactory, member
+from tests.fleetportal import world
 
 MODELS = [model for room in ROOMS if apps.is_installed(room) for model in apps.get_app_config(room).get_models()]
 OURS = [model for model in MODELS if not model._meta.auto_created]
@@ -65,6 +66,7 @@ def populate() -> Device:
         digest="d" * 60 + str(device.pk)[-4:], topic="t", payload=b"", size=0, reason="r", detail="d", device=device,
         first_received_at=now, received_at=now,
     )  # fmt: skip
+    world.roll_out(device, group)
     return device
 
 
