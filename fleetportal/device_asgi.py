@@ -14,32 +14,18 @@ settings.ROOT_URLCONF = "fleetportal.device_urls"
 settings.SECURE_SSL_REDIRECT = False
 _django = get_asgi_application()
 
+from firmware.sending import Sender  # noqa: E402 (needs the settings above)
+from fleetportal.bodies import Limited  # noqa: E402
 
-class _TooLong(Exception):
-    """More came than the limit."""
+
+async def _limit(_: dict[str, Any]) -> int:
+    return int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+
+
+_http = Limited(Sender(_django), _limit)
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Django, behind a limit for bodies: it would write one of any length to disk before a view could refuse it."""
-    if scope["type"] != "http":
-        return
-    limit: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    told = dict(scope["headers"]).get(b"content-length", b"0")
-    taken = 0
-
-    async def take() -> Any:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > limit:
-            raise _TooLong
-        return message
-
-    try:
-        if not told.isdigit() or int(told) > limit:
-            raise _TooLong
-        await _django(scope, take, send)
-    except _TooLong:
-        headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": b"The request is too long.\n"})
+    """Devices speak HTTP here and nothing else."""
+    if scope["type"] == "http":
+        await _http(scope, receive, send)

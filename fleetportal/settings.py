@@ -37,6 +37,7 @@ INSTALLED_APPS = [
     "django_structlog",
     "csp",
     "devices.apps.DevicesConfig",
+    "firmware.apps.FirmwareConfig",
     "telemetry.apps.TelemetryConfig",
     "operations.apps.OperationsConfig",
 ]
@@ -115,6 +116,19 @@ STATIC_ROOT = env.path("STATIC_ROOT", "Where collectstatic puts files.", BASE_DI
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = not STATIC_ROOT.is_dir()
 
+FIRMWARE_DIRECTORY = env.path(
+    "FIRMWARE_DIRECTORY", "Folder of firmware files, shared by all processes.", BASE_DIR / "var" / "firmware"
+)
+MAX_ARTIFACT_BYTES = env.number("MAX_ARTIFACT_BYTES", "Longest firmware file that is taken (bytes).", 2 * 1024**3)
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "firmware": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(FIRMWARE_DIRECTORY)},
+    },
+}
+
 # --- devices and their broker ---------------------------------------------------------------------------------------
 MQTT_URL = env.text("MQTT_URL", "The portal's own door to the broker: mqtt://user:password@host:port.")
 MQTT_INGEST_GROUP = env.secret("MQTT_INGEST_GROUP", "Secret name of the shared subscription, 22 characters or more.")
@@ -156,6 +170,11 @@ TOKEN_OVERLAP = env.duration(
 )
 ROTATION_EVERY = env.duration("ROTATION_EVERY", "How often beat looks for certificates to renew or retire.", "30s")
 
+LINK_SECONDS = env.number("LINK_SECONDS", "How long a link to a firmware file is good (seconds).", 3600)
+DOWNLOADS_AT_ONCE = env.number(
+    "DOWNLOADS_AT_ONCE", "Most firmware files one process of the devices' HTTPS door sends at the same time.", 100
+)
+
 # --- readings -------------------------------------------------------------------------------------------------------
 INGEST_REQUESTS_PER_MINUTE = env.number(
     "INGEST_REQUESTS_PER_MINUTE", "Telemetry requests of one device over HTTPS per minute.", 120
@@ -170,7 +189,11 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {  # from click to cut in five seconds: these never wait behind an audit, and have their own worker
     f"devices.tasks.{name}": {"queue": "urgent"} for name in ("shut_out", "shut_out_overdue", "cut")
+} | {
+    "firmware.tasks.tidy": {"queue": "default"},
+    "firmware.tasks.*": {"queue": "rollout"},  # however many devices a campaign has, nothing else waits behind it
 }
+ROLLOUT_EVERY = env.duration("ROLLOUT_EVERY", "How often beat has campaigns looked at.", "5s")
 CELERY_TASK_ACKS_LATE = True  # every task is idempotent; a killed worker's task runs again
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -192,10 +215,12 @@ CELERY_BEAT_SCHEDULE = {
     "heartbeat": _every(10.0, "fleetportal.tasks.beat_heartbeat"),
     "presence": _every(30.0, "devices.tasks.mark_silent_devices"),
     "rotation": _every(ROTATION_EVERY.total_seconds(), "devices.tasks.rotate_certificates"),
+    "rollout": _every(ROLLOUT_EVERY.total_seconds(), "firmware.tasks.sweep"),
     "cut-offs": _every(30.0, "devices.tasks.shut_out_overdue"),
     "broker-files": _every(3600.0, "devices.tasks.refresh_broker_files"),
     "partitions": _every(3600.0, "telemetry.tasks.make_partitions"),
     "dead-letters": _every(3600.0, "telemetry.tasks.purge_dead_letters"),
+    "firmware-store": _every(86400.0, "firmware.tasks.tidy"),
     "audits": _every(3600.0, "operations.tasks.run_audits"),
     "urgent-audits": _every(60.0, "operations.tasks.run_urgent_audits"),
 }
@@ -247,6 +272,9 @@ REST_FRAMEWORK = {
         "est": "6000/min",
         "token": "10/hour",
         "ingest": f"{INGEST_REQUESTS_PER_MINUTE}/min",
+        "update": "60/min",
+        "upload": "60/hour",
+        "keys": "600/min",
     },
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }

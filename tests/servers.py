@@ -43,6 +43,7 @@ def _describe() -> None:
         "DEVICE_MQTT_PORT": str(device_port),
         "DEVICE_HTTPS_URL": "https://127.0.0.1:1",
         "CA_DIRECTORY": str(HERE.own_folder("ca")),
+        "FIRMWARE_DIRECTORY": str(HERE.own_folder("firmware")),
         "CA_KEY_PASSPHRASE": secrets.token_hex(16),
         "BROKER_DIRECTORY": str(mosquitto.broker_folder(HERE)),
         "SECURE_COOKIES": "false",

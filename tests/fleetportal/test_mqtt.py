@@ -9,9 +9,11 @@ from django.core.cache import cache
 from django.db import DataError
 from django.utils import timezone
 
+import firmware.tasks
 from devices import contract
 from devices.models import Device, Presence
 from devices.registry import Incoming
+from firmware.models import Update
 from fleetportal import mqtt
 from fleetportal.bootstep import Pump, heartbeat_key
 from fleetportal.mqtt import Rooms
@@ -20,6 +22,7 @@ from telemetry import partitions
 from telemetry.models import DeadLetter, Reading
 from tests.devices import peers
 from tests.factories import SchemaFactory
+from tests.firmware import fleet
 from tests.telemetry.messages import envelope
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("ca", "mosquitto_server")]
@@ -70,6 +73,25 @@ def test_a_devices_words_become_rows_and_it_hears_what_is_settled(tmp_path):
     assert Reading.objects.count() == 1
     assert DeadLetter.objects.get().reason == "schema"
     assert running.sessions == {}
+
+
+def test_a_devices_reports_move_its_update_and_have_its_campaign_looked_at(tmp_path, monkeypatch):
+    identity = peers.enrolled(tmp_path)
+    row = Device.objects.get(device_id=identity.device_id)
+    made = fleet.release("2.0.0", row.device_type)
+    (update,) = fleet.offered(fleet.campaign(made), [row])
+    asked = []
+    monkeypatch.setattr(firmware.tasks.advance, "apply_async", lambda args, **_: asked.append(args[0]))
+    born = contract.Status(contract.State.ONLINE, 5, fleet.NEXT_BOOT, 0, firmware_version="2.0.0")
+    with pump(), peers.device(identity) as device:
+        for each in fleet.story(update, fleet.STORY[:5]):
+            device.publish(identity.topic("update_status"), contract.encode(each))
+        device.publish(identity.topic("status"), contract.encode(born))
+        peers.eventually(lambda: Update.objects.get(pk=update.pk).state == "verifying")
+        peers.eventually(lambda: asked, what="a look at the campaign")
+    assert set(asked) == {update.campaign_id}
+    assert list(update.reports.values_list("state", flat=True)) == list(fleet.STORY[:5])
+    assert not DeadLetter.objects.exists()
 
 
 def test_a_worker_that_stops_leaves_its_slots_and_the_next_takes_over_what_waits(tmp_path):
