@@ -18,14 +18,19 @@ from rest_framework.response import Response
 
 from devices.models import Device, DeviceType, Tenant
 from devices.querysets import DeviceQuerySet
+from firmware.api import words
+from firmware.models import Update
+from firmware.states import ACTIVE, UpdateState
 from telemetry import charts
 from telemetry.models import Latest, Metric
 
 PAGE_SIZE = 25
 FRESH = timedelta(minutes=2)
+UPDATES = 5
 STATES = [
     ("online", "Online"),
     ("offline", "Offline"),
+    ("updating", "Updating"),
     *(choice for choice in Device.State.choices if choice[0] != Device.State.ACTIVE),
 ]
 
@@ -43,6 +48,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "devices": mine.count(),
         "online": mine.filter(presence__online=True).count(),
         "fresh": fresh.count(),
+        "updating": Update.objects.visible_to(request.user).active().count(),
         "away": offline.count(),
         "offline": _rows(offline.order_by("-presence__changed_at"))[:5],
         "newest": _with_main_value(_rows(mine.order_by(F("latest__ts").desc(nulls_last=True)))[:10]),
@@ -63,6 +69,8 @@ def device_list(request: HttpRequest) -> HttpResponse:
         rows = rows.filter(device_type__slug=kind)
     if state in ("online", "offline"):
         rows = rows.filter(state=Device.State.ACTIVE, presence__online=state == "online")
+    elif state == "updating":
+        rows = rows.filter(pk__in=Update.objects.visible_to(request.user).active().values("device"))
     elif state in Device.State.values:
         rows = rows.filter(state=state)
     page = Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
@@ -91,8 +99,28 @@ def device_page(request: HttpRequest, device_id: str) -> HttpResponse:
         "latest": latest,
         "values": charts.shown(latest) if latest else [],
         "events": device.events.order_by("-id")[:10],
+        "updates": [_told(update) for update in _reached(device)],
     }
     return render(request, "customers/device.html", context)
+
+
+def _reached(device: Device) -> Iterable[Update]:
+    """The newest updates that were offered to it, or will be: what ended before is the staff's business."""
+    rows = device.updates.filter(Q(offered_at__isnull=False) | Q(state__in=ACTIVE))
+    return rows.select_related("campaign", "release").order_by("-id")[:UPDATES]
+
+
+def _told(update: Update) -> dict[str, Any]:
+    """An update as its owner reads it; one that leads back to an older version says so."""
+    version = update.release.version if update.release else ""
+    back = update.campaign.rollback_of_id is not None
+    before = "" if back else update.from_version
+    return {
+        "title": (f"Back to {version}" if back else f"Update to {version}") if version else "Back to an older version",
+        "words": words.of(update.state, update.waiting, update.reason_code, update.progress, before),
+        "progress": update.progress if update.state == UpdateState.DOWNLOADING else None,
+        "at": update.changed_at,
+    }
 
 
 def _rows(devices: DeviceQuerySet) -> DeviceQuerySet:
@@ -127,5 +155,11 @@ def api_index(request: Request) -> Response:
             "token_url": f"{base}devices/token",
             "telemetry_url": f"{base}telemetry",
             "series_url": f"{base}devices/{{device_id}}/series{{?seconds}}",
+            "campaigns_url": f"{base}campaigns{{?state,release}}",
+            "campaign_url": f"{base}campaigns/{{id}}",
+            "ota_stop_url": f"{base}ota/stop",
+            "releases_url": f"{base}releases{{?version,device_type,state}}",
+            "release_url": f"{base}releases/{{id}}",
+            "firmware_keys_url": f"{base}firmware/keys",
         }
     )

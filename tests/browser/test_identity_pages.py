@@ -13,7 +13,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 WIDE = """() => document.documentElement.scrollWidth <= document.documentElement.clientWidth ? "" :
   [...document.querySelectorAll("body *")].filter((each) => each.getBoundingClientRect().right > innerWidth + 1)
     .map((each) => each.tagName + "." + each.className).slice(0, 8).join(" ")"""
-LOOKS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+_LONG = pytest.mark.browser_long
+LOOKS = [
+    (1280, "light"),
+    pytest.param(1280, "dark", marks=_LONG),
+    pytest.param(390, "light", marks=_LONG),
+    (390, "dark"),
+]
 
 
 def addresses(fleet):

@@ -33,6 +33,10 @@ def pages(device):
     for name in ("certificate", "claim", "approval", "renewal"):
         row = apps.get_model("devices", name).objects.order_by("pk")[0]
         yield f"admin {name} page", True, reverse(f"admin:devices_{name}_change", args=[row.pk])
+    for name in ("release", "trustedkey", "uploadtoken", "hold", "stop", "update", "campaign"):
+        row = apps.get_model("firmware", name).objects.order_by("pk")[0]
+        yield f"admin {name} page", True, reverse(f"admin:firmware_{name}_change", args=[row.pk])
+    yield "admin stop all", True, reverse("admin:firmware_stop_all")
     yield "overview", False, reverse("overview")
     yield "device list", False, reverse("device-list")
     yield "device page", False, reverse("device", args=[device.device_id])

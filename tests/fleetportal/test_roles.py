@@ -4,11 +4,12 @@ from django.contrib.auth.models import Group, Permission
 from django.core.management.sql import emit_post_migrate_signal
 
 from devices.tenancy import ROOMS
-from fleetportal.roles import ROLES
+from fleetportal.roles import ROLES, VERBS, may
 
 pytestmark = pytest.mark.django_db
 MADE_BY_DEVICES = {"event", "certificate", "presence", "reading", "latest", "deadletter", "authority", "finding"}
-KEPT = MADE_BY_DEVICES | {"device"}
+MADE_BY_DEVICES |= {"update", "report", "verified", "hold", "stage", "artifact", "signature", "compatibility"}
+KEPT = MADE_BY_DEVICES | {"device", "release", "campaign", "verdict", "stop", "trustedkey", "uploadtoken"}
 
 
 def codenames(role):
@@ -63,3 +64,36 @@ def test_powers_somebody_added_by_hand_are_taken_back_with_the_next_release():
 def test_every_named_model_exists():
     named = {model for verbs in ROLES.values() for models in verbs.values() for model in models}
     assert named <= ours()
+
+
+def holders(permission):
+    return {role for role in ROLES if permission in codenames(role)}
+
+
+def test_who_writes_campaigns_who_approves_and_who_runs_them_are_three_roles():
+    assert holders("add_release") == holders("add_campaign") == {"Firmware author"}
+    assert holders("add_verdict") == {"Firmware approver"}
+    assert (
+        holders("change_campaign")
+        == holders("change_hold")
+        == holders("add_ring")
+        == holders("delete_ring")
+        == {"Fleet operator"}
+    )
+    assert holders("add_trustedkey") == holders("change_trustedkey") == {"Security officer"}
+    assert holders("add_uploadtoken") == holders("change_uploadtoken") == {"Security officer"}
+    assert holders("add_stop") == holders("change_stop") == {"Fleet operator", "Security officer"}
+
+
+def test_the_page_about_roles_names_every_permission_a_role_has():
+    """So that nobody is given a right that docs/roles.md does not tell."""
+    named = {permission for verbs in VERBS.values() for verb in verbs for permission in verb.permissions}
+    given = {f"{each}_{model}" for verbs in ROLES.values() for each, models in verbs.items() for model in models}
+    assert named == given
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_page_about_roles_tells_what_the_database_says(role):
+    for verbs in VERBS.values():
+        for verb in verbs:
+            assert may(role, verb) == bool(set(verb.permissions) & codenames(role)), verb.what

@@ -11,7 +11,7 @@ from tests.factories import DeviceFactory, StaffFactory, TenantFactory, UserFact
 from tests.fleetportal import world
 
 pytestmark = pytest.mark.django_db
-OPEN = {"sign-in", "crl", "sign-out", "livez", "readyz", "metrics", "provision", "token", "telemetry"}
+OPEN = {"sign-in", "crl", "sign-out", "livez", "readyz", "metrics", "provision", "token", "telemetry", "firmware-keys"}
 """Routes that show no tenant's rows to anybody; each is tested by itself."""
 
 
@@ -25,12 +25,26 @@ def routes(patterns=None, prefix=""):
             yield prefix + str(each.pattern), each.name
 
 
-ROUTES = [(route, name) for route, name in routes() if name not in OPEN]
+STAFF_ONLY = {
+    "campaign-verdicts",
+    "campaign-dry-run",
+    "campaign-act",
+    "ota-stop",
+    "releases",
+    "release",
+    "release-artifact",
+    "release-sbom",
+}
+"""Routes of the API that customers are turned away from, whatever they ask."""
+ROUTES = [(route, name) for route, name in routes() if name not in OPEN | STAFF_ONLY]
+CLOSED = [(route, name) for route, name in routes() if name in STAFF_ONLY]
 
 
 def fill(route, device):
     """A route with this device's values in its parameters; a parameter nobody foresaw fails."""
-    values = {"device_id": device.device_id}
+    values = {"device_id": device.device_id, "act": "pause", "pk": 1}
+    if "<int:campaign>" in route:
+        values["campaign"] = device.updates.order_by("pk")[0].campaign_id
     return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(values[found[1]]), route)
 
 
@@ -85,9 +99,20 @@ class TestEveryRoute:
         assert client.post(fill(route, own)).status_code in (403, 405)
 
 
+@pytest.mark.parametrize(("route", "name"), CLOSED, ids=[name for _, name in CLOSED])
+@pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
+def test_what_is_the_staffs_is_closed_to_customers(client, own, route, name, method):
+    client.force_login(member(own.tenant))
+    answer = getattr(client, method)(fill(route, own), {"reason": "because"}, content_type="application/json")
+    assert answer.status_code == 403
+    assert [mark for mark in marks(own) if mark in answer.content.decode()] == []
+
+
 def test_routes_left_out_of_this_are_still_there():
-    assert {name for _, name in routes()} >= OPEN
-    assert {"overview", "device-list", "device", "series"} <= {name for _, name in ROUTES}
+    assert {name for _, name in routes()} >= OPEN | STAFF_ONLY
+    assert {"overview", "device-list", "device", "series", "campaigns", "campaign", "campaign-updates"} <= {
+        name for _, name in ROUTES
+    }
     assert admin.site.urls
 
 
@@ -136,6 +161,14 @@ def test_what_devices_wrote_is_shown_as_text(client, own):
         assert world.SCRIPT not in page.content.decode()
         assert "unsafe" not in page.headers["Content-Security-Policy"]
         assert "no-store" in page.headers["Cache-Control"]
+
+
+def test_the_index_of_the_api_leads_to_every_room(client, own):
+    client.force_login(member(own.tenant))
+    told = client.get("/api/v1/").json()
+    assert told["releases_url"] == "http://testserver/api/v1/releases{?version,device_type,state}"
+    assert told["firmware_keys_url"] == "http://testserver/api/v1/firmware/keys"
+    assert client.get(told["firmware_keys_url"]).status_code in (200, 503)
 
 
 def test_a_device_that_never_spoke_has_a_page(client):

@@ -10,11 +10,13 @@ from django.utils import timezone
 from devices import approvals, certificates, claims, evidence, pki, renewals, tokens
 from devices.models import Approval, Device, Group, MaintenanceWindow, Presence, Site, Suppression, Tenant
 from devices.registry import Incoming, Refused
+from firmware.models import Hold, Report, Ring, Stop, Update, UploadToken, Verdict, Verified
 from operations.models import CheckedKey, ConnectionMinute
 from telemetry import deadletters, partitions
 from telemetry.store import store
 from tests.devices import peers
 from tests.factories import DeviceFactory, DeviceTypeFactory, SchemaFactory, UserFactory
+from tests.firmware import fleet
 from tests.telemetry.messages import row
 
 SCRIPT = "<script>alert(1)</script>"
@@ -48,7 +50,35 @@ def add(tenant: Tenant, number: int = 0) -> Device:
         store([row(device, schema, now - timedelta(minutes=1), extra=json.dumps({"note": SCRIPT}))])
     message = Incoming(f"/t/y/{device.device_id}/telemetry", SCRIPT.encode(), 1)
     deadletters.keep([Refused(message, "schema", f"no {SCRIPT}", "$", device.pk)], now)
+    roll_out(device, group, number)
     return device
+
+
+def roll_out(device: Device, group: Group, number: int = 0) -> Update:
+    """One more of everything about firmware, with this device in it: a campaign that it failed in."""
+    now = timezone.now()
+    release = fleet.release(
+        "2.0.0", device.device_type, key=f"key {number % 2}", notes=SCRIPT, created_by=UserFactory()
+    )
+    release.tenants.add(device.tenant)
+    ring = Ring.objects.create(name=f"{SCRIPT} {device.pk}", order=device.pk % 30_000)
+    ring.groups.add(group)
+    campaign = fleet.campaign(release, name=f"{SCRIPT} {device.pk}", notes=SCRIPT, ring=ring, state_reason=SCRIPT)
+    failed = {"reason_code": SCRIPT, "detail": SCRIPT, "from_version": SCRIPT, "ended_at": now, "needs_attention": True}
+    (update,) = fleet.offered(campaign, [device], "failed", waiting="", **failed)
+    Report.objects.create(
+        update=update, at=now, attempt=1, seq=1, state=SCRIPT, reason_code=SCRIPT, firmware_version=SCRIPT,
+        boot_id=SCRIPT, applied=True,
+    )  # fmt: skip
+    Verified.objects.create(device=device, version=SCRIPT, release=release, verified_at=now)
+    Hold.objects.create(device=device, kind="version", version="2.0.0", update=update, reason=SCRIPT)
+    told = {"gate": "error_rate", "action": "pause", "text": SCRIPT, "figures": {"note": SCRIPT}, "user": SCRIPT}
+    Verdict.objects.create(campaign=campaign, stage=1, **told)
+    token = UploadToken.objects.create(name=SCRIPT, prefix=f"fpu_{device.pk}", token_hash="h", expires_at=now)
+    token.device_types.add(device.device_type)
+    user = UserFactory()
+    Stop.objects.create(started_by=user, reason=SCRIPT, ended_at=now, ended_by=user)
+    return update
 
 
 def staff(role: str):

@@ -11,7 +11,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from devices import authorities, broker
-from fleetportal import demo
+from devices.models import DeviceType
+from fleetportal import demo, demo_firmware
 from telemetry import partitions
 
 
@@ -30,7 +31,9 @@ class Command(BaseCommand):
         broker.write_all(now)
         partitions.make_ahead(now)
         known = json.loads(output.read_text()) if output.exists() else {}
-        text = demo.dump(demo.seed(settings.DEMO_PASSWORD, known, now))
+        seeded = demo.seed(settings.DEMO_PASSWORD, known, now)
+        types = list(DeviceType.objects.filter(slug__in=demo.TYPES))
+        text = demo.dump(seeded | demo_firmware.seed(output.parent / "demo-firmware", types, now))
         temporary = output.with_suffix(".new")
         temporary.unlink(missing_ok=True)
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,0 +1,1 @@
+"""The HTTP API of this room, one noun a file."""
