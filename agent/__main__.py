@@ -1,4 +1,4 @@
-"""`python -m agent run|swarm`: one reference device, or a swarm of them from the portal's run file."""
+"""`python -m agent run|swarm|image`: a reference device, a swarm of them from the portal's run file, or an image."""
 
 from __future__ import annotations
 
@@ -13,13 +13,21 @@ from pathlib import Path
 
 import msgspec
 
+from agent import image
+from agent.command_line import parser
 from agent.identity import Broker
+from agent.image import Header
 from agent.journal import Journal
 from agent.ledger import Ledger
 from agent.outbox import Outbox
 from agent.swarm import Member, Settings, Swarm
+from agent.update_state import Timing
+from firmware.signing import PublicKey, manifest, read_public_key
 
 logger = logging.getLogger("agent")
+
+SIMULATED = Timing(self_check=2.0, jitter_share=0.05)
+"""A swarm is in a hurry: nobody wants to watch five minutes of jitter."""
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -38,14 +46,20 @@ class RunFile(msgspec.Struct, frozen=True):
     mqtt_port: int
     ca_file: str
     claims: list[Claim]
+    firmware_keys: list[str] = []
+    """Public keys that may sign firmware, PEM."""
+    permit_key: str = ""
+    """The portal's own, with which it permits a way back."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. 0 after a good life, 1 if no device could enrol, 2 for bad arguments or files."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
+        if options.command == "image":
+            return _image(options)
         settings, members = _one(options) if options.command == "run" else _many(options)
         # not asyncio.run: it would wait for handshakes with a silent broker before it returns
         return asyncio.new_event_loop().run_until_complete(_run(settings, members, options))
@@ -68,6 +82,22 @@ async def _run(settings: Settings, members: list[Member], options: argparse.Name
     return 0 if lived else 1
 
 
+def _image(options: argparse.Namespace) -> int:
+    image.write(options.file, Header(options.version, options.device_type, options.health), options.size)
+    sys.stdout.write(manifest(image.sha256(options.file), options.file.name).decode())
+    return 0
+
+
+def _keys(options: argparse.Namespace, named: list[str]) -> dict[str, PublicKey]:
+    keys = [read_public_key(pem) for pem in (*named, *(file.read_bytes() for file in options.firmware_key))]
+    return {key.fingerprint: key for key in keys}
+
+
+def _permit_key(options: argparse.Namespace, named: str) -> PublicKey | None:
+    pem = options.permit_key.read_bytes() if options.permit_key else named
+    return read_public_key(pem) if pem else None
+
+
 def _one(options: argparse.Namespace) -> tuple[Settings, list[Member]]:
     settings = Settings(
         options.server,
@@ -76,6 +106,10 @@ def _one(options: argparse.Namespace) -> tuple[Settings, list[Member]]:
         options.interval,
         options.seed,
         claim_certificate=options.claim_certificate,
+        firmware_keys=_keys(options, []),
+        permit_key=_permit_key(options, ""),
+        faults=options.faults,
+        bad_releases=tuple(options.bad_release),
     )
     return settings, [Member(options.hardware_id, options.device_type, options.claim)]
 
@@ -86,45 +120,27 @@ def _many(options: argparse.Namespace) -> tuple[Settings, list[Member]]:
         raise ValueError(f"{options.run_file} names no claims")
     broker = Broker(run.mqtt_host, run.mqtt_port)
     ca_file = Path(run.ca_file)
-    settings = Settings(run.device_https_url, ca_file, options.state, options.interval, options.seed, broker)
+    settings = Settings(
+        run.device_https_url,
+        ca_file,
+        options.state,
+        options.interval,
+        options.seed,
+        broker,
+        firmware_keys=_keys(options, run.firmware_keys),
+        permit_key=_permit_key(options, run.permit_key),
+        timing=SIMULATED,
+        faults=options.faults,
+        bad_releases=tuple(options.bad_release),
+    )
     claims = [run.claims[number % len(run.claims)] for number in range(options.count)]
     names = (f"sim-{number:05d}" for number in range(1, options.count + 1))
     return settings, [Member(name, claim.device_type, claim.token) for name, claim in zip(names, claims, strict=True)]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m agent", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="one device")
-    run.add_argument("--server", required=True, metavar="URL", help="the portal's HTTPS address for devices")
-    run.add_argument("--ca", required=True, type=Path, metavar="FILE", help="the only CA to trust, PEM")
-    claim = run.add_mutually_exclusive_group(required=True)
-    claim.add_argument("--claim", default="", metavar="TOKEN", help="needed for the first start only")
-    claim.add_argument(
-        "--claim-certificate",
-        type=Path,
-        metavar="FILE",
-        help="instead: key, certificate and chain, PEM; needed for the first start only",
-    )
-    run.add_argument("--device-type", required=True)
-    run.add_argument("--hardware-id", required=True, help="the maker's serial")
-    run.set_defaults(interval=60.0)
-    swarm = commands.add_parser("swarm", help="many devices in one process")
-    swarm.add_argument("--run-file", required=True, type=Path, metavar="FILE", help="written by the portal")
-    swarm.add_argument("--count", type=int, default=50)
-    swarm.set_defaults(interval=2.0)
-    for command in (run, swarm):
-        command.add_argument("--state", required=True, type=Path, metavar="DIR", help="keys, certificates, outbox")
-        command.add_argument("--interval", type=float, metavar="SECONDS", help="between readings of a device")
-        command.add_argument("--seed", type=int, default=1, help="the same seed tells the same story")
-        command.add_argument("--max-outbox", type=int, default=10_000, metavar="N", help="unsettled readings to keep")
-        command.add_argument("--ledger", type=Path, metavar="FILE", help="append every reading made, for proofs")
-        command.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
-    return parser
-
-
 if __name__ == "__main__":
     code = main()
     logging.shutdown()
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # and so would the interpreter; everything is on disk

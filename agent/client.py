@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 import ssl
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
@@ -42,6 +44,13 @@ class Client(aiomqtt.Client):
             raise
         finally:
             self._asking = False
+
+    def hang_up(self) -> None:
+        """Break the line without a goodbye: the broker publishes the will."""
+        line = cast("socket.socket | None", self._client.socket())
+        if line is not None:
+            with contextlib.suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
 
     def _on_disconnect(self, *arguments: Any) -> None:
         if self._asking and not self._connected.done():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from agent import rotation, rotation_messages
+from agent import rotation, rotation_messages, update, update_messages
 from agent.boot import Boot
 from agent.instruments import Instrument
 from agent.messages import (
@@ -18,6 +18,7 @@ from agent.messages import (
     Effect,
     Forget,
     Message,
+    PoweredOn,
     Publish,
     Received,
     Remember,
@@ -26,7 +27,9 @@ from agent.messages import (
     Tick,
 )
 from agent.rotation import IDLE, Rotation
-from agent.rotation_messages import Asked, Due, InUse, Issued, Log
+from agent.rotation_messages import Accepted, Asked, Due, InUse, Issued, Log
+from agent.update_messages import Booted, Heard, OfferReceived, Offline, Online
+from agent.update_state import FACTORY_VERSION, Update
 from devices import contract
 from devices.contract import CertificateProof, ContractError, Envelope, State, Status, Topic
 
@@ -47,7 +50,7 @@ class Device:
     seed: str
     interval: float = 60.0
     """Seconds between readings."""
-    firmware_version: str = "1.0.0"
+    firmware_version: str = FACTORY_VERSION
     session: int = 0
     """Connects so far, over restarts too."""
     online: bool = False
@@ -59,6 +62,7 @@ class Device:
     dropped_reported: int = 0
     next_drop_report: float = 0.0
     rotation: Rotation = IDLE
+    update: Update = Update()  # noqa: RUF009 - frozen
 
     def topic(self, channel: str) -> str:
         """This device's topic for a channel of the contract."""
@@ -68,20 +72,29 @@ class Device:
 Step = tuple[Device, tuple[Effect, ...]]
 
 
-def step(state: Device, message: Message, now: float) -> Step:  # noqa: PLR0911 - one line a message
+def step(state: Device, message: Message, now: float) -> Step:  # noqa: C901, PLR0911 - one case a message
     """The device after `message` at `now` (epoch seconds), and what it wants done, in order. Raises nothing."""
     match message:
         case Tick():
             return _tick(state, now)
+        case PoweredOn(boot, slot, version, trial, failed):
+            state = replace(state, boot=boot, firmware_version=version, made=0, online=False)
+            return _update(state, Booted(slot, version, boot.boot_id, trial, failed), now)
         case Connecting():
             state = replace(state, session=state.session + 1, online=False)
             return state, (RememberSession(state.session),)
         case Connected(certificate, term):
             birth = status(state, State.ONLINE, now, certificate)
-            state, effects = _rotate(replace(state, online=True), InUse(term), now)
-            return state, (birth, *effects)
+            # what became of an update goes first: it says why a birth may be another version's
+            state, reports = _update(replace(state, online=True), Online(), now)
+            state, effects = _rotate(state, InUse(term), now)
+            return state, (*reports, birth, *effects)
         case Disconnected():
-            return replace(state, online=False), ()
+            return _update(replace(state, online=False), Offline(), now)
+        case Accepted():
+            state, effects = _rotate(state, message, now)
+            state, more = _update(state, Heard(), now)
+            return state, (*effects, *more)
         case Stopping():
             goodbye = (status(state, State.OFFLINE, now),) if state.online else ()
             return replace(state, online=False), goodbye
@@ -89,8 +102,10 @@ def step(state: Device, message: Message, now: float) -> Step:  # noqa: PLR0911 
             return replace(state, dropped=total), ()
         case Received(topic, payload):
             return _received(state, topic, payload, now)
-        case _:
+        case message if isinstance(message, rotation_messages.Message):
             return _rotate(state, message, now)
+        case _:
+            return _update(state, message, now)
 
 
 def status(state: Device, word: State, now: float, certificate: CertificateProof | None = None) -> Publish:
@@ -119,6 +134,9 @@ def _tick(state: Device, now: float) -> Step:
     if state.rotation.due <= now and state.online:
         state, more = _rotate(state, Due(), now)
         effects += more
+    if update.is_due(state.update, now):
+        state, moves = _update(state, update_messages.Due(), now)
+        effects += moves
     return state, tuple(effects)
 
 
@@ -151,6 +169,15 @@ def _rotate(state: Device, message: rotation_messages.Message, now: float) -> St
     return replace(state, rotation=known), effects
 
 
+def _update(state: Device, message: update_messages.Message, now: float) -> Step:
+    known, effects = update.step(state.update, message, now)
+    return (state if known is state.update else replace(state, update=known)), effects
+
+
+def _offered(state: Device, payload: bytes, now: float) -> Step:
+    return _update(state, OfferReceived(contract.decode(payload, contract.Offer)), now)
+
+
 def _renew(state: Device, payload: bytes, now: float) -> Step:
     return _rotate(state, Asked(contract.decode(payload, contract.RenewCertificate).serial), now)
 
@@ -177,6 +204,7 @@ def _command(state: Device, payload: bytes, _: float) -> Step:
 HANDLERS: dict[str, Callable[[Device, bytes, float], Step]] = {
     contract.STORED: _settled,
     contract.COMMAND: _command,
+    contract.OTA: _offered,
     contract.CERTIFICATE_RENEW: _renew,
     contract.CERTIFICATE_ISSUED: _issued,
 }

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiomqtt
@@ -25,10 +25,17 @@ logger = logging.getLogger(__name__)
 class Dial:
     """One device's way to the broker. `gate` bounds how many devices of the process shake hands at once."""
 
-    def __init__(self, wallet: Wallet, broker: Broker, ca_file: Path, gate: asyncio.Semaphore) -> None:
+    def __init__(
+        self,
+        wallet: Wallet,
+        broker: Broker,
+        ca_file: Path,
+        gate: asyncio.Semaphore,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.refused = 0
         """Connections the broker refused since the start; not those that found no broker."""
-        self._wallet, self._broker, self._ca_file, self._gate = wallet, broker, ca_file, gate
+        self._wallet, self._broker, self._ca_file, self._gate, self._now = wallet, broker, ca_file, gate, now
         self._tls: ssl.SSLContext | None = None
         self._tls_serial = ""
 
@@ -65,7 +72,7 @@ class Dial:
         return self._tls
 
     def _client(self, device: Device, tls: ssl.SSLContext) -> Client:
-        will = status(device, contract.State.OFFLINE, time.time())
+        will = status(device, contract.State.OFFLINE, self._now())
         return Client(
             self._broker.host,
             self._broker.port,

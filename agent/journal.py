@@ -41,6 +41,10 @@ class Journal:
         """Keep a session number."""
         self._batch.sessions[device_id] = session
 
+    def firmware(self, device_id: str, memory: bytes) -> None:
+        """Keep what a device knows of its firmware update."""
+        self._batch.firmware[device_id] = memory
+
     async def committed(self) -> None:
         """Wait until everything said before is durable."""
         await self._done.wait()

@@ -11,15 +11,16 @@ import contextlib
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 import aiomqtt
 
 from agent.backoff import Backoff
-from agent.client import end
+from agent.client import Client, end
 from agent.device import Device, step
 from agent.dial import Dial
+from agent.faults import Luck
 from agent.identity import Broker
 from agent.journal import Journal
 from agent.messages import (
@@ -36,6 +37,7 @@ from agent.messages import (
     Stopping,
     Tick,
 )
+from agent.power import Power
 from agent.reenroll import Door
 from agent.renewal import Renewal
 from agent.resend import FIRST, Resend
@@ -49,13 +51,19 @@ from agent.rotation_messages import (
     SendRequest,
     SwapCredentials,
 )
+from agent.update_messages import Abort, Discard, Keep, Report, Work
+from agent.updating import Ties, Updating
 from agent.wallet import Wallet
+from agent.workshop import Workshop
 from devices import contract
+from devices.contract import UpdateReport
 
 logger = logging.getLogger(__name__)
 
 RECONNECT = Backoff(first=2, cap=60)
 RESEND = Backoff(first=15, cap=300)
+PARALLEL_DOWNLOADS = 16
+HANG_UP_SECONDS = 5.0
 STABLE_SECONDS = 30.0
 """A connection that lived this long was a good one: the next wait is short again."""
 
@@ -70,25 +78,30 @@ class Wiring:
     door: Door
     resend: Backoff = RESEND
     reconnect: Backoff = RECONNECT
+    downloads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL_DOWNLOADS))
+    """Bounds how many devices of the process download at once."""
 
 
 class Link:
     """One device and its connection."""
 
-    def __init__(self, device: Device, wallet: Wallet, wiring: Wiring) -> None:
+    def __init__(self, device: Device, wallet: Wallet, wiring: Wiring, luck: Luck | None = None) -> None:
         self.device = device
         self.trouble = ""
         """Why there is no connection, empty while there is one."""
-        self._wallet, self._wiring = wallet, wiring
+        self._wallet, self._wiring, self._luck = wallet, wiring, luck or Luck()
         self._renewal = Renewal(wallet, self._apply, lambda: self.device.online, wiring.door)
-        self._dial = Dial(wallet, wiring.broker, wiring.door.ca_file, wiring.gate)
+        self._dial = Dial(wallet, wiring.broker, wiring.door.ca_file, wiring.gate, self._now)
         self._rng = Random(device.boot.random)  # noqa: S311 - spreads load, guards nothing
         self._resend = Resend(self._rng, wiring.resend)
         self._outgoing: deque[Publish] = deque()
         self._fresh = False
         self._swap = False
-        self._stop = asyncio.Event()
-        self._wake = asyncio.Event()
+        self._stop, self._wake = asyncio.Event(), asyncio.Event()
+        self._power = Power(wallet.directory, wiring.journal, self._luck, self._wake, self._stop)
+        self._workshop = Workshop(wallet, wiring.door, wiring.downloads, device.update.build, self._luck)
+        ties = Ties(self._apply, self._report, self._power.reboot, self._cut, self._power.hang_up)
+        self._updating = Updating(self._workshop, wiring.journal, ties)
         if wallet.pending is not None:  # the power went before its certificate came
             self._apply(Requested(wallet.pending.csr, online=False))
 
@@ -107,24 +120,28 @@ class Link:
         attempt = 0
         try:
             while not self._stop.is_set():
+                if not self._power.on and not await self._switch_on():
+                    return
                 began, wait = time.monotonic(), 0.0
-                if self._wallet.expired(time.time()):
+                if self._wallet.expired(self._now()):
                     wait = await self._renewal.reenroll()  # and then the broker: it is the clock that may be wrong
                 done = await self._attempt()
                 self._apply(Disconnected())
                 self._outgoing.clear()
                 lived = time.monotonic() - began
                 attempt = 0 if done or lived > STABLE_SECONDS else attempt + 1
-                if not done:
+                if not done and self._power.on:
                     wait = max(self._wiring.reconnect.full_jitter(attempt, self._rng), wait - lived)
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._stop.wait(), wait)
+                        await asyncio.wait_for(self._power.hurry.wait(), wait)
         finally:
+            await self._updating.close()
             await self._renewal.close()
 
     def tick(self, now: float) -> None:
         """Let the device act on the time (epoch seconds); what it wants kept still has to be committed."""
-        self._apply(Tick(), now)
+        if self._power.on:
+            self._apply(Tick(), now + self._luck.skew)
 
     def committed(self, dropped: int | None) -> None:
         """The journal was committed; `dropped` is the device's total if it just lost readings."""
@@ -137,10 +154,15 @@ class Link:
     def stop(self) -> None:
         """Say goodbye if online, hang up, and let `run` return."""
         self._stop.set()
+        self._power.hurry.set()
         self._wake.set()
 
-    def _apply(self, message: Message, now: float | None = None) -> None:
-        self.device, effects = step(self.device, message, time.time() if now is None else now)
+    def _now(self) -> float:
+        """The time by the device's own clock."""
+        return time.time() + self._luck.skew
+
+    def _apply(self, message: Message, now: float | None = None) -> None:  # noqa: C901 - one case an effect
+        self.device, effects = step(self.device, message, self._now() if now is None else now)
         for effect in effects:
             match effect:
                 case Publish():
@@ -161,8 +183,32 @@ class Link:
                     self._wake.set()
                 case MakeRequest() | KeepCertificate() | Promote():
                     self._renewal.act(effect)
+                case Keep() | Report() | Abort() | Discard():
+                    self._updating.act(effect)
+                case _ if isinstance(effect, Work):
+                    self._updating.act(effect)
                 case Log(level, text):
                     logger.log(level, "%s: %s", self.device.device_id, text)
+
+    def _report(self, report: UpdateReport) -> None:
+        if self.device.online:
+            topic = self.device.topic(contract.UPDATE_STATUS)
+            self._outgoing.append(Publish(topic, contract.encode(report), retain=True))
+            self._wake.set()
+
+    def _cut(self) -> None:
+        self._updating.forget()
+        self._power.cut()
+
+    async def _switch_on(self) -> bool:
+        """Begin a run. False if it is to stop instead."""
+        self._updating.forget()
+        message = await self._power.switch_on(self.device)
+        if message is None:
+            return False
+        self._workshop.header = self._power.header
+        self._apply(message)
+        return True
 
     async def _attempt(self) -> bool:
         """One connection, or the attempt at one. True if it ended on purpose: to stop, or to swap credentials."""
@@ -181,7 +227,7 @@ class Link:
     async def _connection(self) -> None:
         self._apply(Connecting())
         await self._wiring.journal.committed()  # the session number, before it is used
-        self._swap, identity = False, self._wallet.using
+        self._swap, self._power.broken, identity = False, not self._power.on, self._wallet.using
         async with self._dial.connected(self.device, identity) as client:
             proof = identity.proof(self.device.session, self.device.boot.boot_id)
             self._resend.reset()
@@ -197,15 +243,19 @@ class Link:
 
     async def _receive(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
-            if isinstance(message.payload, bytes):
+            if isinstance(message.payload, bytes) and self._power.on:
                 self._apply(Received(message.topic.value, message.payload))
 
-    async def _send(self, client: aiomqtt.Client) -> None:
+    async def _send(self, client: Client) -> None:
         accepted = False
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self._stop.is_set():
+            if self._power.broken:
+                client.hang_up()
+                await asyncio.sleep(HANG_UP_SECONDS)  # the receiver notices, and ends this
+                raise aiomqtt.MqttError("the line broke")
+            if self._stop.is_set() or self._power.rebooting:
                 self._apply(Stopping())
                 return await self._flush(client)
             await self._flush(client)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from agent import rotation_messages
+from agent import rotation_messages, update_messages
+from agent.boot import Boot
 from agent.term import UNKNOWN, Term
 from devices.contract import CertificateProof, Envelope
 
@@ -15,6 +16,17 @@ from devices.contract import CertificateProof, Envelope
 @dataclass(frozen=True, slots=True)
 class Tick:
     """Time passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoweredOn:
+    """A run begins, with what the bootloader chose (see `update_messages.Booted`)."""
+
+    boot: Boot
+    slot: str
+    version: str
+    trial: bool = False
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +67,18 @@ class Dropped:
     total: int
 
 
-Message = Tick | Connecting | Connected | Disconnected | Stopping | Received | Dropped | rotation_messages.Message
+Message = (
+    Tick
+    | PoweredOn
+    | Connecting
+    | Connected
+    | Disconnected
+    | Stopping
+    | Received
+    | Dropped
+    | rotation_messages.Message
+    | update_messages.Message
+)
 
 
 # --- what a device wants done ---------------------------------------------------------------------------------------
@@ -92,4 +115,4 @@ class RememberSession:
     session: int
 
 
-Effect = Publish | Remember | Forget | RememberSession | rotation_messages.Effect
+Effect = Publish | Remember | Forget | RememberSession | rotation_messages.Effect | update_messages.Effect

@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS envelope (
 CREATE TABLE IF NOT EXISTS device (
     device_id TEXT PRIMARY KEY, boot_ms INTEGER NOT NULL, session INTEGER NOT NULL, dropped INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS firmware (device_id TEXT PRIMARY KEY, memory BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -51,6 +52,8 @@ class Batch:
     boots: dict[str, int] = field(default_factory=dict)
     """Devices that begin a run, and the epoch ms they believe it is."""
     sessions: dict[str, int] = field(default_factory=dict)
+    firmware: dict[str, bytes] = field(default_factory=dict)
+    """What devices know of their firmware updates."""
 
 
 class Outbox:
@@ -83,6 +86,7 @@ class Outbox:
                 self._count(device_id, "boot_ms = max(boot_ms + 1, ?)", now_ms)
             for device_id, session in batch.sessions.items():
                 self._count(device_id, "session = max(session, ?)", session)
+            self._writer.executemany("INSERT OR REPLACE INTO firmware VALUES (?, ?)", batch.firmware.items())
         self._counts = counts
         return dropped
 
@@ -100,6 +104,11 @@ class Outbox:
     def counters(self, device_id: str) -> Counters:
         """A device's counters; zeros before its first boot."""
         return _counters(self._reader, device_id)
+
+    def firmware(self, device_id: str) -> bytes:
+        """What a device knows of its firmware update; empty before the first."""
+        row = self._reader.execute("SELECT memory FROM firmware WHERE device_id = ?", (device_id,)).fetchone()
+        return bytes(row[0]) if row else b""
 
     def depth(self, device_id: str | None = None) -> int:
         """Envelopes kept, for one device or all."""

@@ -6,21 +6,27 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 import httpx
+import msgspec
 
 from agent import enroll, identity, instruments
 from agent.boot import Boot
 from agent.device import Device
+from agent.faults import BadRelease, Faults, Luck
 from agent.identity import Broker
 from agent.journal import Journal
-from agent.link import Link, Wiring
+from agent.link import PARALLEL_DOWNLOADS, Link, Wiring
 from agent.reenroll import Door
+from agent.update_state import Build, Memory, Timing, Update, decode
 from agent.wallet import Wallet
+from firmware.signing import PublicKey
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +61,12 @@ class Settings:
     broker: Broker | None = None
     claim_certificate: Path | None = None
     """One PEM file with key, certificate and chain."""
+    firmware_keys: Mapping[str, PublicKey] = field(default_factory=dict)
+    """By fingerprint; without any, devices refuse every image."""
+    permit_key: PublicKey | None = None
+    timing: Timing = Timing()  # noqa: RUF009 - frozen
+    faults: Faults = Faults()  # noqa: RUF009 - frozen
+    bad_releases: tuple[BadRelease, ...] = ()
 
 
 class Swarm:
@@ -71,6 +83,7 @@ class Swarm:
         self._refused = 0
         self._stop = asyncio.Event()
         self._handshakes, self._doors = asyncio.Semaphore(PARALLEL_HANDSHAKES), asyncio.Semaphore(PARALLEL_ENROLMENTS)
+        self._downloads = asyncio.Semaphore(PARALLEL_DOWNLOADS)
 
     async def run(self) -> bool:
         """Live until `stop`, or until every enrolment was refused. Answers whether any device lived."""
@@ -147,12 +160,25 @@ class Swarm:
             session=counters.session,
             next_reading=now + rng.random() * settings.interval,
             dropped=counters.dropped,
+            update=Update(self._build(wallet), self._memory(enrolment.device_id)),
         )
         # where a broker is given, the portal may have moved since the enrolment
         https = (not settings.broker and enrolment.endpoints.https) or settings.server
         door = Door(https, settings.ca_file, self._doors)
         broker = settings.broker or enrolment.endpoints.mqtt
-        return Link(device, wallet, Wiring(broker, self._journal, self._handshakes, door))
+        wiring = Wiring(broker, self._journal, self._handshakes, door, downloads=self._downloads)
+        return Link(device, wallet, wiring, Luck(seed, settings.faults, settings.bad_releases))
+
+    def _build(self, wallet: Wallet) -> Build:
+        settings, enrolment = self._settings, wallet.enrolment
+        keys = (settings.firmware_keys, settings.permit_key)
+        return Build(enrolment.device_id, enrolment.device_type, *keys, timing=settings.timing)
+
+    def _memory(self, device_id: str) -> Memory:
+        try:
+            return decode(self._journal.outbox.firmware(device_id))
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"what {device_id} knew of its firmware update is damaged: {error}") from error
 
     async def _clock(self) -> None:
         """One clock and one commit for everybody."""
@@ -177,6 +203,9 @@ class Swarm:
             rotated = sum(link.rotated for link in self._links)
             refused = sum(link.refused for link in self._links)
             trouble = next((f", trouble for example {link.trouble}" for link in self._links if link.trouble), "")
-            text = "online %d/%d, outbox %d, dropped %d, refused %d, rotated %d, refused connections %d%s"
+            firmware = Counter(link.device.firmware_version for link in self._links)
+            versions = "".join(f", {count} run {version}" for version, count in sorted(firmware.items()))
+            updating = sum(link.device.update.in_flight for link in self._links)
+            text = "online %d/%d, outbox %d, dropped %d, refused %d, rotated %d, refused connections %d, updating %d%s"
             counts = (self._journal.outbox.depth(), dropped, self._refused, rotated, refused)
-            logger.info(text, online, len(self._members), *counts, trouble)
+            logger.info(text, online, len(self._members), *counts, updating, versions + trouble)

@@ -34,6 +34,11 @@ class Wallet:
         return cls(held, credentials.pending(directory, held)) if held else None
 
     @property
+    def directory(self) -> Path:
+        """Where the device keeps what is its own."""
+        return self._directory
+
+    @property
     def using(self) -> Identity:
         """The one to show to the broker now."""
         return self.held[self._turn]

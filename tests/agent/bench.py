@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -19,17 +19,22 @@ from agent.backoff import Backoff
 from agent.boot import Boot
 from agent.client import end
 from agent.device import Device
+from agent.faults import Luck
 from agent.identity import Broker, Identity
 from agent.journal import Journal
 from agent.link import Link, Wiring
 from agent.outbox import Outbox
 from agent.reenroll import Door
+from agent.update_state import Build, Timing, Update, decode
 from agent.wallet import Wallet
 from tests.agent.authority import Authority
 from tests.agent.mosquitto import Mosquitto
 from tests.agent.portal import Listener
 
 TICK = 0.02
+TIMING = Timing(retry=Backoff(0.05, 0.2), look=0.2, patience=3600, self_check=0.1, watchdog=20)
+"""A device in a hurry."""
+BUILD = Build("d-1", "cold-logger", timing=TIMING)
 RESEND, RECONNECT = Backoff(0.5, 1), Backoff(0.1, 0.3)
 
 
@@ -42,6 +47,8 @@ class Home:
     authority: Authority
     listener: Listener
     server: str = "https://localhost:1"
+    build: Build = BUILD
+    luck: Luck = field(default_factory=Luck)
 
     @asynccontextmanager
     async def switched_on(self, resend: Backoff = RESEND, reconnect: Backoff = RECONNECT) -> AsyncIterator[Bench]:
@@ -59,11 +66,12 @@ class Home:
             seed="1",
             interval=0.05,
             session=counters.session,
+            update=Update(self.build, decode(journal.outbox.firmware("d-1"))),
         )
         door = Door(self.server, self.authority.root, asyncio.Semaphore(4))
         to = Broker("localhost", self.broker.port)
         wiring = Wiring(to, journal, asyncio.Semaphore(4), door, resend=resend, reconnect=reconnect)
-        link = Link(device, wallet, wiring)
+        link = Link(device, wallet, wiring, self.luck)
 
         async def clock() -> None:
             while True:

@@ -46,7 +46,7 @@ def serving(authority: Authority, reply: Callable[[Question], Reply], clients: P
             certificate = x509.load_der_x509_certificate(shown) if shown else None
             status, headers, content = reply(Question(self.path, dict(self.headers), body, certificate))
             self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            for name, value in {"Content-Length": str(len(content)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)

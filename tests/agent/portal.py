@@ -7,7 +7,7 @@ import json
 import time
 from base64 import b64decode, b64encode
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 
 from devices import contract
-from devices.contract import Envelope, IssuedCertificate, RenewCertificate, Settled, Topic
+from devices.contract import Envelope, IssuedCertificate, Offer, RenewCertificate, Settled, Topic
 from tests.agent.authority import PEM, Authority
 from tests.agent.https import Question, Reply, serving
 
@@ -147,6 +147,8 @@ class Listener:
     def __init__(self, port: int, *, settles: bool = True) -> None:
         self._port, self.settles = port, settles
         self.issuer: Issuer | None = None
+        self.offers: Callable[[Topic], Offer | None] = lambda _: None
+        """What is open for a device, said at each birth."""
         self.messages: list[tuple[Topic, bytes, bool]] = []
         self.stored: dict[UUID, Envelope] = {}
         self.copies: list[Envelope] = []
@@ -207,6 +209,8 @@ class Listener:
             if topic.channel == "telemetry":
                 array = payload if payload[:1] == b"[" else b"[" + payload + b"]"
                 await self._receive(topic, contract.decode(array, list[Envelope]))
+            if topic.channel == "status" and b'"online"' in payload and (offer := self.offers(topic)) is not None:
+                await self.say(str(replace(topic, channel=contract.OTA)), contract.encode(offer))
             if topic.channel == contract.CERTIFICATE_REQUEST and self.issuer is not None:
                 await self._issue(topic, self.issuer.answer(topic, payload))
             self._changed.notify_all()
