@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ["start"]
+NAMES = ["start", "rollout"]
 
 
 def main(chosen: list[str]) -> int:

@@ -1,7 +1,7 @@
 """`python docker/prepare_swarm.py OWN SWARM`: demo data, and the run file that tells the swarm where to go.
 
-Sign-ins stay in the folder OWN, for the portal alone. The folder SWARM gets the claims and the CA certificate: the
-swarm is given what a maker would give to devices, and nothing else.
+Sign-ins stay in the folder OWN, for the portal alone. The folder SWARM gets the claims, the CA certificate and the
+public keys of firmware: the swarm is given what a maker would give to devices, and nothing else.
 """
 
 import json
@@ -20,12 +20,13 @@ def main(own: Path, swarm: Path) -> None:
     django.setup()
     call_command("prepare_demo", output=own / "demo.json")
     ca_file = swarm / "ca.pem"
+    seeded = json.loads((own / "demo.json").read_text())
     run = {
         "device_https_url": settings.DEVICE_HTTPS_URL,
         "mqtt_host": settings.DEVICE_MQTT_HOST,
         "mqtt_port": settings.DEVICE_MQTT_PORT,
         "ca_file": str(ca_file),
-        "claims": json.loads((own / "demo.json").read_text())["claims"],
+        **{name: seeded[name] for name in ("claims", "firmware_keys", "permit_key")},
     }
     ca_file.write_bytes((settings.BROKER_DIRECTORY / "ca.pem").read_bytes())
     (swarm / "run.json").write_text(json.dumps(run, indent=2))

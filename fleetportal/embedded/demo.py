@@ -29,6 +29,8 @@ class Options:
     var: Path
     swarm: int = 50
     workers: int = 1
+    swarm_options: tuple[str, ...] = ()
+    """For `python -m agent swarm`."""
 
 
 def start(place: Place, options: Options, supervisor: Supervisor, run_file: RunFile) -> None:
@@ -83,11 +85,11 @@ def _start_portal(made: Plan, options: Options, supervisor: Supervisor, run_file
     """Those first that the first reading needs; the swarm last, so that it is stopped first."""
     portal = made.portal
     workers = [portal.mqtt_worker(number + 1) for number in range(options.workers)]
-    workers += [portal.rollout_worker(), portal.urgent_worker()]
+    workers += [portal.worker(), portal.rollout_worker(), portal.urgent_worker()]
     programs = [portal.web(), portal.device_https(), *workers, portal.beat()]
     supervisor.start(*programs)
     if options.swarm:
-        supervisor.start(portal.swarm(options.swarm, run_file.path))
+        supervisor.start(portal.swarm(options.swarm, run_file.path, options.swarm_options))
     supervisor.wait_until(lambda: _is_ready(portal.http_url), PORTAL_SECONDS, [program.name for program in programs])
 
 
@@ -128,6 +130,7 @@ def _present(run: dict[str, Any]) -> None:
         *(("Sign in as" if number == 0 else "", line) for number, line in enumerate(people)),
         ("Devices: MQTT", f"{run['mqtt_host']}:{run['mqtt_port']} (mutual TLS)"),
         ("Devices: HTTPS", run["device_https_url"]),
+        ("Firmware to try", run["firmware_files"]),
         ("Logs", run["log_directory"]),
         ("Stop", "Ctrl-C"),
     ]

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,6 +39,7 @@ def environment(
         "DEVICE_MQTT_PORT": os.environ.get("DEVICE_MQTT_PORT", "8883" if broker_host else str(ports["device_mqtt"])),
         "DEVICE_HTTPS_URL": f"https://{HOST}:{ports['device_https']}",
         "CA_DIRECTORY": str(place.own_folder("ca")),
+        "FIRMWARE_DIRECTORY": str(place.own_folder("firmware")),
         "CA_KEY_PASSPHRASE": secrets["ca_key_passphrase"],
         "BROKER_DIRECTORY": str(mosquitto.broker_folder(place)),
         "DEMO_PASSWORD": secrets["demo_password"],
@@ -63,7 +64,9 @@ class Portal:
         """Pages, API and WebSockets for people."""
         # A browser holds its WebSocket open for ever; a stop does not wait for it.
         options = ["--ws=websockets-sansio", "--timeout-graceful-shutdown=2"]
-        return self._serving("web", "http", "uvicorn", "fleetportal.asgi:application", *options)
+        program = self._serving("web", "http", "uvicorn", "fleetportal.asgi:application", *options)
+        # Uploads arrive on the disk they stay on; /tmp is memory on many machines.
+        return replace(program, env={**program.env, "TMPDIR": str(self._place.own_folder("firmware/incoming"))})
 
     def device_https(self) -> Program:
         """The HTTPS door of devices. It starts itself anew when the portal renewed its certificate."""
@@ -74,9 +77,13 @@ class Portal:
         name = f"mqtt{number}"
         return self._celery(name, "worker", "--mqtt", "--pool=solo", "-Qmqtt", f"-n{name}@%h")
 
-    def rollout_worker(self) -> Program:
+    def worker(self) -> Program:
         """The worker of all tasks that may wait."""
-        return self._celery("rollout", "worker", "-Qdefault,rollout", "-c1", "-nrollout@%h")
+        return self._celery("worker", "worker", "-Qdefault", "-c1", "-nworker@%h")
+
+    def rollout_worker(self) -> Program:
+        """The worker that moves campaigns on: however large they are, nothing else waits behind them."""
+        return self._celery("rollout", "worker", "--pool=solo", "-Qrollout", "-nrollout@%h")
 
     def urgent_worker(self) -> Program:
         """The worker that shuts devices out. Solo: one process, and nothing else ever keeps it busy."""
@@ -86,10 +93,10 @@ class Portal:
         """The clock."""
         return self._celery("beat", "beat")
 
-    def swarm(self, count: int, run_file: Path) -> Program:
+    def swarm(self, count: int, run_file: Path, options: Sequence[str] = ()) -> Program:
         """`count` simulated devices. They get none of the portal's secrets."""
         state = str(self._place.own_folder("swarm"))
-        arguments = ["-m", "agent", "swarm", f"--run-file={run_file}", f"--count={count}", f"--state={state}"]
+        arguments = ["-m", "agent", "swarm", f"--run-file={run_file}", f"--count={count}", f"--state={state}", *options]
         env = {**os.environ, "PYTHONUNBUFFERED": "1"}
         return Program("swarm", [sys.executable, *arguments], env, ROOT)
 

@@ -10,7 +10,9 @@ from django.conf import settings
 from django.core.management import get_commands
 from django.utils.module_loading import import_string
 
+from firmware import artifacts
 from fleetportal import env
+from fleetportal.celery import app
 from fleetportal.embedded import mosquitto, postgres, valkey
 from tests.docker.files import (
     COMPOSE,
@@ -31,8 +33,19 @@ from tests.docker.files import (
 
 THIRD_PARTY = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD", "POSTGRES_INITDB_ARGS"}
 """Settings of images that are not ours."""
+ANYBODYS = {"TMPDIR"}
+"""What every program reads."""
 SECRET = re.compile("PASSWORD|SECRET|TOKEN|DATABASE_URL|REDIS_URL|MQTT_URL|GROUP|PASSPHRASE")
-SIGNERS = {"mqtt-worker", "web", "device-https", "worker", "urgent-worker", "prepare", "prepare-swarm"}
+SIGNERS = {
+    "mqtt-worker",
+    "web",
+    "device-https",
+    "worker",
+    "rollout-worker",
+    "urgent-worker",
+    "prepare",
+    "prepare-swarm",
+}
 BROKER_DIFFERENCES = {
     "listener 8883 127.0.0.1": "listener 8883",
     "listener 1883 127.0.0.1": "listener 1883 mosquitto-internal",
@@ -54,7 +67,7 @@ def options(text):
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_environment_variable_is_a_setting(service):
-    known = THIRD_PARTY if service == "postgres" else env.NAMES
+    known = THIRD_PARTY if service == "postgres" else {*env.NAMES, *ANYBODYS}
     assert {name.removesuffix("_FILE") for name in environment(service)} <= set(known)
 
 
@@ -95,6 +108,21 @@ def test_folders_are_where_the_settings_say():
         if name in SIGNERS:
             assert {given["CA_DIRECTORY"], given["BROKER_DIRECTORY"]} <= mounted
     assert volumes("mosquitto")["broker"] == "ro"
+
+
+def test_uploads_arrive_on_the_volume_they_stay_on_and_not_in_memory():
+    given, folder = environment("web"), f"{STATE}/firmware/incoming"
+    assert given["TMPDIR"] == folder == f"{given['FIRMWARE_DIRECTORY']}/{artifacts.INCOMING}"
+    made = next(rest for word, rest in stage("portal") if word == "RUN" and folder in rest)
+    assert made.startswith("install -d -o 1001 -g 1001 -m 0700 "), "without it Python takes /tmp and says nothing"
+    assert SERVICES["web"]["tmpfs"] == ["/tmp"]
+    assert volumes("web")["firmware"] == "rw"
+    queue = app.amqp.router.route({}, "firmware.tasks.tidy")["queue"].name
+    tidying = [name for name in DJANGO if f"-Q{queue}" in command(name)]
+    assert [volumes(name)["firmware"] for name in tidying] == ["rw"], "what a crash left is cleared away"
+    # Whoever else takes requests takes none that would be written to a disk.
+    assert volumes("device-https")["firmware"] == "ro"
+    assert settings.DATA_UPLOAD_MAX_MEMORY_SIZE <= settings.FILE_UPLOAD_MAX_MEMORY_SIZE
 
 
 def test_the_swarm_shares_no_network_with_the_stores():

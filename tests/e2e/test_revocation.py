@@ -98,7 +98,7 @@ def test_work_that_takes_long_delays_no_cut(fleet, device, staff):
     """The worker of audits, purges and rotation is stopped, as if it were busy for ever."""
     gone = threading.Event()
     device.client.on_disconnect = lambda *_: gone.set()
-    busy = fleet.run["pids"]["rollout"]
+    busy = fleet.run["pids"]["worker"]
     os.kill(busy, signal.SIGSTOP)
     try:
         path = f"/admin/devices/certificate/?q={device.identity.serial}"
