@@ -1,4 +1,4 @@
-"""`python -m tests.screens [run.json]`: the pictures of the README and docs/screens/, taken from a running demo."""
+"""`python -m tests.screens [run.json]`: the pictures of the README and docs/screens/, from a demo with a campaign."""
 
 import json
 import sys
@@ -38,6 +38,10 @@ def main(run_file: Path) -> None:
         shot("admin-approvals", "admin", "/admin/devices/approval/", WIDE, "light")
         shot("admin-certificate", "admin", "/admin/devices/certificate/", WIDE, "dark", "#result_list tbody th a")
         shot("admin-cockpit", "admin", "/admin/devices/device/", WIDE, "light", "#result_list tbody th a")
+        campaign = "#result_list tbody th a"
+        shot("campaign", "operator", "/admin/firmware/campaign/", WIDE, "light", campaign)
+        shot("campaign-phone-dark", "operator", "/admin/firmware/campaign/", PHONE, "dark", campaign)
+        shot("release", "author", "/admin/firmware/release/", WIDE, "light", campaign)
 
 
 if __name__ == "__main__":

@@ -128,4 +128,7 @@ class TestIdleOffers:
         campaign.refresh_from_db()
         assert campaign.state == "completed"
         assert campaign.updates.filter(state="succeeded").count() == 22
-        assert campaign.updates.filter(reason_code="unresponsive").count() == 8
+        # The order is random: those whose turn came last had their offer taken back by the end.
+        left = campaign.updates.exclude(state="succeeded").values_list("reason_code", flat=True)
+        assert len(left) == 8 and set(left) <= {"unresponsive", "campaign_ended"}
+        assert "unresponsive" in left
