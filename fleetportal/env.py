@@ -27,6 +27,8 @@ class Setting:
     default: Any
     """`environ.Env.NOTSET` where the setting is required."""
     help: str
+    range: tuple[int, int] | None = None
+    """Least and most of a number."""
 
 
 NAMES: dict[str, Setting] = {}
@@ -34,6 +36,7 @@ NAMES: dict[str, Setting] = {}
 
 _SECRET_LENGTH = 22
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_LONGEST = timedelta(days=36_500)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _environ = environ.Env()
 
@@ -45,8 +48,8 @@ def load_embedded() -> None:
         environ.Env.read_env(str(path))
 
 
-def _read(name: str, cast: Any, default: Any, help_text: str) -> Any:
-    NAMES[name] = Setting(name, cast.__name__, default, help_text)
+def _read(name: str, cast: Any, default: Any, help_text: str, bounds: tuple[int, int] | None = None) -> Any:
+    NAMES[name] = Setting(name, cast.__name__, default, help_text, bounds)
     file = os.environ.get(f"{name}_FILE")
     if file and name not in os.environ:
         try:
@@ -72,9 +75,12 @@ def secret(name: str, help_text: str) -> str:
     return value
 
 
-def number(name: str, help_text: str, default: int) -> int:
-    """A whole number."""
-    return int(_read(name, int, default, help_text))
+def number(name: str, help_text: str, default: int, *, least: int, most: int) -> int:
+    """A whole number from `least` to `most`: what makes no sense stops the process now, not a batch at night."""
+    value = int(_read(name, int, default, help_text, (least, most)))
+    if not least <= value <= most:
+        raise ImproperlyConfigured(f"{name}={value}: write a number from {least} to {most}")
+    return value
 
 
 def flag(name: str, help_text: str, default: bool) -> bool:
@@ -83,12 +89,15 @@ def flag(name: str, help_text: str, default: bool) -> bool:
 
 
 def duration(name: str, help_text: str, default: str) -> timedelta:
-    """A length of time: a whole number and a unit (s, m, h, d), such as `90s` or `365d`; above zero."""
+    """A length of time: a whole number and a unit (s, m, h, d), such as `90s` or `365d`; above zero, at most 36500d."""
     value = text(name, f"{help_text} A number with s, m, h or d.", default)
     found = _DURATION.fullmatch(value.strip())
     if found is None or int(found[1]) == 0:
         raise ImproperlyConfigured(f"{name}={value}: write a length of time such as 90s, 10m, 12h or 365d")
-    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    length = timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    if length > _LONGEST:
+        raise ImproperlyConfigured(f"{name}={value}: write a length of time from 1s to {_LONGEST.days}d")
+    return length
 
 
 def words(name: str, help_text: str, default: list[str]) -> list[str]:

@@ -90,6 +90,8 @@ DATABASE_POOL = env.number(
     "DATABASE_POOL",
     "Most database connections of one web process, shared by its requests; 0 (workers): one a thread, kept a minute.",
     0,
+    least=0,
+    most=1000,
 )
 if DATABASE_POOL:
     # Under ASGI each request has a thread of its own: kept connections would pile up until the server has no more.
@@ -104,7 +106,7 @@ CACHES = {
     }
 }
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
-CHANNEL_LAYERS = {
+CHANNEL_LAYERS: dict[str, Any] = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         # Publications know no database numbers: two installations on one server must not hear each other.
@@ -119,7 +121,22 @@ WHITENOISE_USE_FINDERS = not STATIC_ROOT.is_dir()
 FIRMWARE_DIRECTORY = env.path(
     "FIRMWARE_DIRECTORY", "Folder of firmware files, shared by all processes.", BASE_DIR / "var" / "firmware"
 )
-MAX_ARTIFACT_BYTES = env.number("MAX_ARTIFACT_BYTES", "Longest firmware file that is taken (bytes).", 2 * 1024**3)
+ARCHIVE_DIRECTORY = env.path(
+    "ARCHIVE_DIRECTORY",
+    "Folder of the readings that left the database (Parquet): back it up.",
+    BASE_DIR / "var" / "archive",
+)
+EXPORT_DIRECTORY = env.path(
+    "EXPORT_DIRECTORY", "Folder of exported files, shared by web and jobs worker.", BASE_DIR / "var" / "exports"
+)
+WORK_DIRECTORY = env.path(
+    "WORK_DIRECTORY",
+    "Folder of the jobs worker's large temporary files: room for a day of readings as compressed CSV, twice.",
+    BASE_DIR / "var" / "work",
+)
+MAX_ARTIFACT_BYTES = env.number(
+    "MAX_ARTIFACT_BYTES", "Longest firmware file that is taken (bytes).", 2 * 1024**3, least=1, most=1024**4
+)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
@@ -127,14 +144,26 @@ STORAGES = {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": str(FIRMWARE_DIRECTORY)},
     },
+    "archive": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(ARCHIVE_DIRECTORY)},
+    },
+    "exports": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(EXPORT_DIRECTORY)},
+    },
 }
 
 # --- devices and their broker ---------------------------------------------------------------------------------------
 MQTT_URL = env.text("MQTT_URL", "The portal's own door to the broker: mqtt://user:password@host:port.")
 MQTT_INGEST_GROUP = env.secret("MQTT_INGEST_GROUP", "Secret name of the shared subscription, 22 characters or more.")
-MQTT_SLOTS = env.number("MQTT_SLOTS", "Ingest sessions shared by all MQTT workers; at least one a worker.", 2)
+MQTT_SLOTS = env.number(
+    "MQTT_SLOTS", "Ingest sessions shared by all MQTT workers; at least one a worker.", 2, least=1, most=100
+)
 DEVICE_MQTT_HOST = env.text("DEVICE_MQTT_HOST", "Broker host name told to devices.", "localhost")
-DEVICE_MQTT_PORT = env.number("DEVICE_MQTT_PORT", "Broker port told to devices (mutual TLS).", 8883)
+DEVICE_MQTT_PORT = env.number(
+    "DEVICE_MQTT_PORT", "Broker port told to devices (mutual TLS).", 8883, least=1, most=65_535
+)
 DEVICE_HTTPS_URL = env.text("DEVICE_HTTPS_URL", "Base URL of the HTTPS door told to devices.", "https://localhost:8443")
 CA_DIRECTORY = env.path("CA_DIRECTORY", "Folder of the encrypted CA keys.", BASE_DIR / "var" / "ca")
 CA_KEY_PASSPHRASE = env.text("CA_KEY_PASSPHRASE", "Decrypts the CA keys; a secret.")
@@ -164,35 +193,77 @@ CERTIFICATE_OVERLAP = env.duration(
 RECOVERY_GRACE = env.duration(
     "RECOVERY_GRACE", "How long after its expiry a certificate is still good for asking for a new one, flagged.", "30d"
 )
-RENEWALS_PER_MINUTE = env.number("RENEWALS_PER_MINUTE", "Most devices asked per minute to renew.", 300)
+RENEWALS_PER_MINUTE = env.number(
+    "RENEWALS_PER_MINUTE", "Most devices asked per minute to renew.", 300, least=1, most=1_000_000
+)
 TOKEN_OVERLAP = env.duration(
     "TOKEN_OVERLAP", "How long a replaced device token stays good after its successor was first used.", "1h"
 )
 ROTATION_EVERY = env.duration("ROTATION_EVERY", "How often beat looks for certificates to renew or retire.", "30s")
 
-LINK_SECONDS = env.number("LINK_SECONDS", "How long a link to a firmware file is good (seconds).", 3600)
+LINK_SECONDS = env.number(
+    "LINK_SECONDS", "How long a link to a firmware file is good (seconds).", 3600, least=1, most=30 * 86_400
+)
 DOWNLOADS_AT_ONCE = env.number(
-    "DOWNLOADS_AT_ONCE", "Most firmware files one process of the devices' HTTPS door sends at the same time.", 100
+    "DOWNLOADS_AT_ONCE",
+    "Most firmware files one process of the devices' HTTPS door sends at the same time.",
+    100,
+    least=1,
+    most=100_000,
 )
 
 # --- readings -------------------------------------------------------------------------------------------------------
 INGEST_REQUESTS_PER_MINUTE = env.number(
-    "INGEST_REQUESTS_PER_MINUTE", "Telemetry requests of one device over HTTPS per minute.", 120
+    "INGEST_REQUESTS_PER_MINUTE",
+    "Telemetry requests of one device over HTTPS per minute.",
+    120,
+    least=1,
+    most=1_000_000,
 )
-HOT_DAYS = env.number("HOT_DAYS", "Readings older than this are refused (days).", 400)
-DEAD_LETTER_DAYS = env.number("DEAD_LETTER_DAYS", "Dead letters are kept this long (days).", 30)
-PARTITION_DAYS_AHEAD = env.number("PARTITION_DAYS_AHEAD", "Daily partitions made ahead (days).", 7)
+TELEMETRY_PER_MINUTE = env.number(
+    "TELEMETRY_PER_MINUTE",
+    "Readings a device may send per minute, where its type does not say otherwise.",
+    600,
+    least=1,
+    most=10**9,
+)
+TENANT_TELEMETRY_PER_MINUTE = env.number(
+    "TENANT_TELEMETRY_PER_MINUTE",
+    "Readings all devices of a tenant may send per minute, where the tenant does not say otherwise.",
+    600_000,
+    least=1,
+    most=10**9,
+)
+HOT_DAYS = env.number(
+    "HOT_DAYS",
+    "Days (UTC) readings stay in the database; older ones are refused, and archived a day later.",
+    400,
+    least=1,
+    most=36_500,
+)
+MINUTE_DAYS = env.number("MINUTE_DAYS", "Days the figures of each minute are kept.", 90, least=1, most=36_500)
+HOUR_DAYS = env.number("HOUR_DAYS", "Days the figures of each hour are kept.", 1830, least=1, most=36_500)
+EXPORT_DAYS = env.number("EXPORT_DAYS", "Days an exported file is kept.", 7, least=1, most=36_500)
+DEAD_LETTER_DAYS = env.number("DEAD_LETTER_DAYS", "Dead letters are kept this long (days).", 30, least=1, most=36_500)
+PARTITION_DAYS_AHEAD = env.number("PARTITION_DAYS_AHEAD", "Daily partitions made ahead (days).", 7, least=1, most=366)
 
 # --- work in the background -----------------------------------------------------------------------------------------
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "default"
-CELERY_TASK_ROUTES = {  # from click to cut in five seconds: these never wait behind an audit, and have their own worker
-    f"devices.tasks.{name}": {"queue": "urgent"} for name in ("shut_out", "shut_out_overdue", "cut")
-} | {
-    "firmware.tasks.tidy": {"queue": "default"},
-    "firmware.tasks.*": {"queue": "rollout"},  # however many devices a campaign has, nothing else waits behind it
-}
+CELERY_TASK_ROUTES = (
+    {  # from click to cut in five seconds: these never wait behind an audit, and have their own worker
+        f"devices.tasks.{name}": {"queue": "urgent"} for name in ("shut_out", "shut_out_overdue", "cut")
+    }
+    | {
+        "firmware.tasks.tidy": {"queue": "default"},
+        "firmware.tasks.*": {"queue": "rollout"},  # however many devices a campaign has, nothing else waits behind it
+    }
+    | {
+        f"telemetry.tasks.{name}": {"queue": "jobs"}
+        for name in ("replay", "export", "archive_days", "seal_days", "apply_retention")
+    }
+)
 ROLLOUT_EVERY = env.duration("ROLLOUT_EVERY", "How often beat has campaigns looked at.", "5s")
 CELERY_TASK_ACKS_LATE = True  # every task is idempotent; a killed worker's task runs again
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -219,7 +290,13 @@ CELERY_BEAT_SCHEDULE = {
     "cut-offs": _every(30.0, "devices.tasks.shut_out_overdue"),
     "broker-files": _every(3600.0, "devices.tasks.refresh_broker_files"),
     "partitions": _every(3600.0, "telemetry.tasks.make_partitions"),
+    "strays": _every(300.0, "telemetry.tasks.heal_strays"),
     "dead-letters": _every(3600.0, "telemetry.tasks.purge_dead_letters"),
+    "rollups": _every(60.0, "telemetry.tasks.roll_up"),
+    "archive": _every(3600.0, "telemetry.tasks.archive_days"),
+    "retention": _every(3600.0, "telemetry.tasks.apply_retention"),
+    "sealing": _every(3600.0, "telemetry.tasks.seal_days"),
+    "jobs": _every(60.0, "telemetry.tasks.tidy_jobs"),
     "firmware-store": _every(86400.0, "firmware.tasks.tidy"),
     "audits": _every(3600.0, "operations.tasks.run_audits"),
     "urgent-audits": _every(60.0, "operations.tasks.run_urgent_audits"),
@@ -233,7 +310,9 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "overview"
 LOGOUT_REDIRECT_URL = "sign-in"
-SIGN_IN_ATTEMPTS = env.number("SIGN_IN_ATTEMPTS", "Failed sign-ins per name and address in 5 minutes.", 10)
+SIGN_IN_ATTEMPTS = env.number(
+    "SIGN_IN_ATTEMPTS", "Failed sign-ins per name and address in 5 minutes.", 10, least=1, most=1000
+)
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -250,6 +329,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 3000  # a schema of 200 metrics is one form
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
@@ -273,6 +353,7 @@ REST_FRAMEWORK = {
         "token": "10/hour",
         "ingest": f"{INGEST_REQUESTS_PER_MINUTE}/min",
         "update": "60/min",
+        "charts": "300/min",
         "upload": "60/hour",
         "keys": "600/min",
     },
@@ -282,7 +363,9 @@ REST_FRAMEWORK = {
 # --- seeing inside --------------------------------------------------------------------------------------------------
 LOG_LEVEL = env.text("LOG_LEVEL", "Least level that is logged.", "INFO")
 METRICS_TOKEN = env.text("METRICS_TOKEN", "Bearer token that /metrics asks for; empty: open.", "")
-METRICS_PORT = env.number("METRICS_PORT", "Port on which a Celery worker serves its own metrics; 0: none.", 0)
+METRICS_PORT = env.number(
+    "METRICS_PORT", "Port on which a Celery worker serves its own metrics; 0: none.", 0, least=0, most=65_535
+)
 PROMETHEUS_MULTIPROC_DIR = env.text(
     "PROMETHEUS_MULTIPROC_DIR", "Folder in which processes of one machine share their metrics.", ""
 )

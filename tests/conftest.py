@@ -6,13 +6,18 @@ from django.core.cache import cache
 from django.db import connection
 from django.utils import timezone
 
-from devices import authorities, broker
+from devices import authorities, broker, registry
 from devices.models import Authority
 from fleetportal.embedded import mosquitto
 from fleetportal.embedded.program import running
 from telemetry import partitions
 from tests import servers
 from tests.devices import https_door as https
+
+
+def pytest_collection_modifyitems(items):
+    """Whole portals first: they take minutes, mostly waiting, and nothing should wait for them alone at the end."""
+    items.sort(key=lambda item: "e2e" not in item.keywords)
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +40,7 @@ def _fast_passwords(settings):
 
 @pytest.fixture(autouse=True)
 def _no_readings_left(request):
-    """Django empties the tables it made; that of the readings, which SQL made, is emptied here."""
+    """Django empties the tables it made; those of readings and rollups, which SQL made, are emptied here."""
     marker = request.node.get_closest_marker("django_db")
     committing = (marker and marker.kwargs.get("transaction")) or "transactional_db" in request.fixturenames
     if committing:
@@ -43,7 +48,7 @@ def _no_readings_left(request):
     yield
     if committing:
         with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE telemetry_reading")
+            cursor.execute("TRUNCATE telemetry_reading, telemetry_minute, telemetry_hour")
 
 
 @pytest.fixture
@@ -81,3 +86,10 @@ def _clean_cache():
     """No test sees another's cached tiles or sign-in failures."""
     yield
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def _nobody_remembered():
+    """No test sees another's devices in memory."""
+    yield
+    registry.forget_all()

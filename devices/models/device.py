@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from django.contrib.auth.models import Group as StaffGroup
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
@@ -29,6 +30,12 @@ class DeviceType(models.Model):
     criticality = models.CharField(max_length=10, choices=Criticality, default=Criticality.NORMAL)
     silence_seconds = models.PositiveIntegerField(
         default=180, help_text="Seconds of silence after which a device counts as offline; longer than its interval."
+    )
+    telemetry_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Readings one device may send per minute, in the long run; empty: what the portal's settings say.",
     )
     synthetic = models.BooleanField(default=False, help_text="Simulated devices: left out of service levels.")
     objects = ScopedQuerySet["DeviceType"].as_manager()
@@ -149,6 +156,11 @@ class Presence(models.Model):
     firmware_version = models.CharField(max_length=100, blank=True)
     agent = models.CharField(max_length=100, blank=True)
     rssi_dbm = models.SmallIntegerField(null=True)
+    skew_ms = models.BigIntegerField(
+        null=True,
+        help_text="Received − its time (ms), as the last birth or telling reading had it; above zero: its clock is"
+        " behind.",
+    )
     changed_at = models.DateTimeField(db_default=Now())
     last_seen_at = models.DateTimeField(null=True)
     objects = ScopedQuerySet["Presence"].as_manager()

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import RegexValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 
 from devices.models.fields import is_part, validate_part
@@ -18,6 +18,13 @@ class Tenant(models.Model):
     tenant_path = "pk"
     slug = models.CharField(max_length=63, unique=True, validators=[validate_part])
     name = models.CharField(max_length=200)
+    telemetry_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Readings all its devices together may send per minute, in the long run; empty: what the portal's"
+        " settings say.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     objects = ScopedQuerySet["Tenant"].as_manager()
 

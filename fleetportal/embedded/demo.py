@@ -85,7 +85,7 @@ def _start_portal(made: Plan, options: Options, supervisor: Supervisor, run_file
     """Those first that the first reading needs; the swarm last, so that it is stopped first."""
     portal = made.portal
     workers = [portal.mqtt_worker(number + 1) for number in range(options.workers)]
-    workers += [portal.worker(), portal.rollout_worker(), portal.urgent_worker()]
+    workers += [portal.worker(), portal.rollout_worker(), portal.jobs_worker(), portal.urgent_worker()]
     programs = [portal.web(), portal.device_https(), *workers, portal.beat()]
     supervisor.start(*programs)
     if options.swarm:

@@ -40,6 +40,9 @@ def environment(
         "DEVICE_HTTPS_URL": f"https://{HOST}:{ports['device_https']}",
         "CA_DIRECTORY": str(place.own_folder("ca")),
         "FIRMWARE_DIRECTORY": str(place.own_folder("firmware")),
+        "ARCHIVE_DIRECTORY": str(place.own_folder("archive")),
+        "EXPORT_DIRECTORY": str(place.own_folder("exports")),
+        "WORK_DIRECTORY": str(place.own_folder("work")),
         "CA_KEY_PASSPHRASE": secrets["ca_key_passphrase"],
         "BROKER_DIRECTORY": str(mosquitto.broker_folder(place)),
         "DEMO_PASSWORD": secrets["demo_password"],
@@ -84,6 +87,10 @@ class Portal:
     def rollout_worker(self) -> Program:
         """The worker that moves campaigns on: however large they are, nothing else waits behind them."""
         return self._celery("rollout", "worker", "--pool=solo", "-Qrollout", "-nrollout@%h")
+
+    def jobs_worker(self) -> Program:
+        """The worker of long tasks: exports, replays, the archive. One at a time, and nothing else waits for them."""
+        return self._celery("jobs", "worker", "-Qjobs", "-c1", "-njobs@%h")
 
     def urgent_worker(self) -> Program:
         """The worker that shuts devices out. Solo: one process, and nothing else ever keeps it busy."""

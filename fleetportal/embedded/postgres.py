@@ -43,6 +43,7 @@ def server(place: Place, port: int, password: str, durable: bool = True) -> Prog
         "jit": "off",  # compiling takes longer than any query of a page
         "fsync": "on" if durable else "off",
         "synchronous_commit": "on" if durable else "off",
+        "autovacuum": "on" if durable else "off",  # plans and snapshots then depend on nothing but the test
     }
     url = f"postgres://{USER}:{password}@127.0.0.1:{port}/{DATABASE}"
     return Program(

@@ -24,11 +24,20 @@ class DeadLetter(models.Model):
     count = models.PositiveBigIntegerField(default=1)
     first_received_at = models.DateTimeField()
     received_at = models.DateTimeField(db_index=True)
+    replayed_at = models.DateTimeField(null=True, help_text="When it was last tried again, and refused again.")
     objects = ScopedQuerySet["DeadLetter"].as_manager()
 
     class Meta:
         ordering = ["-received_at"]
-        indexes = [models.Index(fields=["device", "-received_at"], name="deadletter_of_device")]
+        indexes = [
+            models.Index(fields=["device", "-received_at"], name="deadletter_of_device"),
+            # What the page of groups counts, without a look at the payloads.
+            models.Index(
+                fields=["reason", "device"],
+                include=["id", "count", "first_received_at", "received_at"],
+                name="deadletter_groups",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.topic}"

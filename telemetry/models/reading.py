@@ -11,7 +11,7 @@ from telemetry.models.schema import Schema
 class Flag(models.IntegerChoices):
     """Bits of `Reading.flags`."""
 
-    CLOCK_SUSPECT = 1, "The device's clock was ahead"
+    CLOCK_SUSPECT = 1, "The device's clock was wrong"
 
 
 class Reading(models.Model):

@@ -2,20 +2,28 @@
 
 from django.core.validators import RegexValidator
 from django.db import models
+from django.db.models.functions import Now
 
 from devices.models import DeviceType
 from devices.tenancy import ScopedQuerySet
+from telemetry.compatibility import MAX_METRICS
 
 
 class Schema(models.Model):
-    """One version of a device type's vocabulary. A version that devices use is never edited: a new one is cut."""
+    """One version of a device type's vocabulary.
+
+    It takes only compatible changes, so that stored arrays keep their meaning (compatibility.py); for any other a new
+    version is cut. The database holds to that, too (migration 0005).
+    """
 
     tenant_path = "device_type__devices__tenant"
     id = models.SmallAutoField(primary_key=True)  # stands in every reading
     device_type = models.ForeignKey(DeviceType, models.PROTECT, related_name="schemas")
     version = models.PositiveSmallIntegerField()
     open = models.BooleanField(default=False, help_text="Keep values the schema does not name; otherwise refuse them.")
+    revision = models.PositiveIntegerField(default=1, help_text="Counts compatible changes; workers compile it anew.")
     created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True, db_default=Now())
     objects = ScopedQuerySet["Schema"].as_manager()
 
     class Meta:
@@ -57,6 +65,8 @@ class Metric(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["schema", "position"], name="metric_position_once"),
             models.UniqueConstraint(fields=["schema", "name"], name="metric_name_once"),
+            models.CheckConstraint(condition=models.Q(name__regex=r"^[a-z][a-z0-9_]*$"), name="metric_name_plain"),
+            models.CheckConstraint(condition=models.Q(position__lt=MAX_METRICS), name="metric_room"),
             models.CheckConstraint(
                 condition=models.Q(minimum__isnull=True)
                 | models.Q(maximum__isnull=True)

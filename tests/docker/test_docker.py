@@ -42,6 +42,7 @@ SIGNERS = {
     "device-https",
     "worker",
     "rollout-worker",
+    "jobs-worker",
     "urgent-worker",
     "prepare",
     "prepare-swarm",
@@ -120,6 +121,9 @@ def test_uploads_arrive_on_the_volume_they_stay_on_and_not_in_memory():
     queue = app.amqp.router.route({}, "firmware.tasks.tidy")["queue"].name
     tidying = [name for name in DJANGO if f"-Q{queue}" in command(name)]
     assert [volumes(name)["firmware"] for name in tidying] == ["rw"], "what a crash left is cleared away"
+    queue = app.amqp.router.route({}, "telemetry.tasks.tidy_jobs")["queue"].name
+    tidying = [name for name in DJANGO if f"-Q{queue}" in command(name)]
+    assert [volumes(name)["exports"] for name in tidying] == ["rw"], "exports that expired are deleted"
     # Whoever else takes requests takes none that would be written to a disk.
     assert volumes("device-https")["firmware"] == "ro"
     assert settings.DATA_UPLOAD_MAX_MEMORY_SIZE <= settings.FILE_UPLOAD_MAX_MEMORY_SIZE

@@ -31,7 +31,8 @@ def test_uploads_arrive_beside_the_store_and_not_in_a_tmp_that_is_memory(place: 
 
 def test_every_queue_has_a_worker_of_its_own(place: Place) -> None:
     portal = Portal(place, {}, ports.choose(PORTS, place.var / "ports.json"))
-    served = [queues(program.argv) for program in (portal.worker(), portal.rollout_worker(), portal.urgent_worker())]
+    workers = (portal.worker(), portal.rollout_worker(), portal.jobs_worker(), portal.urgent_worker())
+    served = [queues(program.argv) for program in workers]
     routed = {route["queue"] for route in settings.CELERY_TASK_ROUTES.values()}
     assert {settings.CELERY_TASK_DEFAULT_QUEUE, *routed} <= set.union(*served)
-    assert served == [{settings.CELERY_TASK_DEFAULT_QUEUE}, {"rollout"}, {"urgent"}]
+    assert served == [{settings.CELERY_TASK_DEFAULT_QUEUE}, {"rollout"}, {"jobs"}, {"urgent"}]

@@ -34,7 +34,10 @@ def _line(setting: env.Setting) -> str:
         # A folder below the checkout, wherever that is.
         text = text.replace(f"{env.BASE_DIR}/", "").replace("True", "true").replace("False", "false")
         default = f"`{text}`" if text else "empty"
-    return f"| `{setting.name}` | {_KINDS[setting.kind]} | {default} | {setting.help} |\n"
+    kind = _KINDS[setting.kind]
+    if setting.range:
+        kind += " {:,} … {:,}".format(*setting.range).replace(",", " ")
+    return f"| `{setting.name}` | {kind} | {default} | {setting.help} |\n"
 
 
 class Command(BaseCommand):
