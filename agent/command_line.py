@@ -15,7 +15,8 @@ WHAT = "`python -m agent run|swarm|image`: a reference device, a swarm of them f
 IMAGE = "Prints the manifest of the image, the line that has to be signed."
 FAULTS = """faults, NAME=PERCENT,…, repeatable by --seed. Of reports: drop (the line breaks first), duplicate, delay (up
 to 10 s), reorder (after the next). Of the steps of an update: power_cut. Of devices: slow (8 to 64 KB/s). And
-skew=SECONDS: clocks are wrong by up to that. Example: drop=5,duplicate=5,delay=5,power_cut=2,slow=10,skew=3600"""
+skew=SECONDS: clocks are wrong by up to that, either way, on all devices or on skewed=PERCENT of them. Example:
+drop=5,duplicate=5,delay=5,power_cut=2,slow=10,skew=3600,skewed=20"""
 
 
 def parser() -> argparse.ArgumentParser:

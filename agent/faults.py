@@ -38,6 +38,8 @@ class Faults:
     """Of devices: 8 to 64 KB/s."""
     skew: float = 0.0
     """The most seconds a device's clock is wrong, either way."""
+    skewed: float = 100.0
+    """Of devices: those whose clock is wrong, where `skew` is given."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -76,7 +78,8 @@ class Luck:
         self._seed, self._faults, self._bad = seed, faults or Faults(), bad
         self._dice = Random(f"{seed}/luck")  # noqa: S311 - a simulation has to be repeatable
         skew, slow, pace = (self._dice.random() for _ in range(3))
-        self.skew = (2 * skew - 1) * self._faults.skew
+        wrong = Random(f"{seed}/clock").random()  # noqa: S311 - as above
+        self.skew = (2 * skew - 1) * self._faults.skew if 100 * wrong < self._faults.skewed else 0.0
         """Seconds its clock is ahead."""
         self.pace = 1024 * (8 + 56 * pace) if 100 * slow < self._faults.slow else 0.0
         """Bytes a second of its downloads, 0 for any number."""

@@ -37,6 +37,7 @@ from agent.messages import (
     Stopping,
     Tick,
 )
+from agent.packing import pack
 from agent.power import Power
 from agent.reenroll import Door
 from agent.renewal import Renewal
@@ -282,9 +283,8 @@ class Link:
         while not (self._stop.is_set() or self._swap) and (
             kept := self._wiring.journal.outbox.pending(device_id, after, upto)
         ):
-            bodies = [envelope.body for envelope in kept]
-            payload = bodies[0] if len(bodies) == 1 else b"[" + b",".join(bodies) + b"]"
+            payload, count = pack([envelope.body for envelope in kept])
             await client.publish(topic, payload, qos=1)
-            after = kept[-1].msg_id
+            after = kept[count - 1].msg_id
             await self._flush(client)  # a long backlog does not delay an answer
         return after

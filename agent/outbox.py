@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MAX_BATCH = 100
-"""Envelopes in one message: with ours of about 250 bytes far below the contract's 256 KiB."""
+from devices import contract
+
+MAX_BATCH = contract.MAX_ENVELOPES
+"""Envelopes read at once: as many as a message may hold."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS envelope (

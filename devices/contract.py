@@ -17,6 +17,8 @@ import msgspec
 
 MAX_PAYLOAD_BYTES = 256 * 1024
 """Largest message, before and after decompression. Refused by size before parsing."""
+MAX_WINDOW_BYTES = 8 * 1024 * 1024
+"""How far back a zstd frame may refer: what RFC 8878 asks of every decoder. Levels up to 19 stay within it."""
 MAX_ENVELOPES = 500
 """Most envelopes in one telemetry array."""
 KEEPALIVE_SECONDS = 60
@@ -278,6 +280,17 @@ SHARED = "$share/"
 """How the filter of a shared subscription begins."""
 _BROKER_LOG = "$SYS/broker/log/"
 """Where Mosquitto publishes its own log, by type; readable on the portal's listener alone."""
+BROKER_FIGURES = tuple(
+    f"$SYS/broker/{name}"
+    for name in (
+        "store/messages/count",
+        "retained messages/count",
+        "store/messages/bytes",
+        "publish/messages/dropped",
+        "clients/connected",
+    )
+)
+"""What Mosquitto counts: messages it keeps, retained ones of them, their bytes; dropped ones; connected clients."""
 
 _IN, _OUT = Direction.FROM_DEVICE, Direction.TO_DEVICE
 CHANNELS: dict[str, Channel] = {
@@ -379,8 +392,13 @@ def broker_log_filters() -> list[str]:
 
 
 def is_broker_log(topic: str) -> bool:
-    """Is it the broker that speaks, and no device?"""
+    """Is it a line of the broker's log, and no device that speaks?"""
     return topic.startswith(_BROKER_LOG)
+
+
+def is_broker_figure(topic: str) -> bool:
+    """Does the broker tell what it counts?"""
+    return topic in BROKER_FIGURES
 
 
 def device_filters(tenant: str, device_type: str, device_id: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from devices import contract
+from devices import contract, skew
 
 _INTRO = """# The MQTT contract
 
@@ -27,11 +27,27 @@ and a path. Keep-alive {keepalive} s; presence by birth and last will on `status
 | channel | direction | QoS | retained | payload | for children | what it is |
 |---|---|---|---|---|---|---|
 """
+_READINGS = """
+## Readings
+
+- JSON or CBOR (RFC 8949), told apart by the first byte; one envelope, or an array of at most {envelopes}. In an array
+  each envelope is taken or refused by itself.
+- Any of these may be in one zstd frame (RFC 8878), told by its magic number. One frame is a message: nothing before or
+  after it, no dictionary, a window of at most {window} MiB (`zstd --ultra` and `--long` want more), and unpacked at
+  most {size} KiB like any message. Worth it from two envelopes on: 100 shrink to a tenth where their ids count up.
+- Over HTTPS the body is the same. It needs no `Content-Encoding`: the portal looks at the bytes, not at that header.
+- `ts` is when it was measured. More than {ahead:.0f} s ahead of the portal's clock is kept, flagged and found
+  (`clock_ahead`), a day ahead is refused. Old is fine: buffers are what `ts` is for. A birth is never old: one of
+  more than {behind:.0f} min ago is found (`clock_behind`), and readings are flagged until a right one.
+"""
 _DELIVERY = """
 ## Delivery
 
 - Telemetry at QoS 1 is acknowledged by MQTT when the portal has committed it, and settled by `telemetry/stored`. Keep a
   message until it is settled; then drop it, whether stored or refused. Resend with the same `msg_id` and `ts`.
+- How many readings a device may send in the long run is its budget (per minute; five minutes of it at once). A message
+  costs as many as it holds, one at least, and one for each 2 KiB of it unpacked. What is over the budget is
+  acknowledged by MQTT and not settled: keep it, and send it again later and slower.
 - `session` counts your connects and survives a reboot: an `offline` of an older session than the last birth is ignored.
 - `certificate.proof` signs `device_id|session|boot_id|serial` with the key of the certificate that the connection uses.
 - A publish outside your own topics is acknowledged by the broker and delivered to nobody.
@@ -54,6 +70,15 @@ def page() -> str:
             f"| `{channel.name}` | {channel.direction} | {channel.qos} | {retained} | {payload} | {child} "
             f"| {channel.summary} |\n"
         )
+    lines.append(
+        _READINGS.format(
+            envelopes=contract.MAX_ENVELOPES,
+            window=contract.MAX_WINDOW_BYTES // 1024**2,
+            size=contract.MAX_PAYLOAD_BYTES // 1024,
+            ahead=skew.AHEAD.total_seconds(),
+            behind=skew.BEHIND.total_seconds() / 60,
+        )
+    )
     lines.append(_DELIVERY.format(words=", ".join(f"`{word.value}`" for word in contract.ReportState)))
     for struct in _structs():
         lines.append(f"\n## {struct.__name__}\n\n{struct.__doc__}\n\n| field | type | required |\n|---|---|---|\n")

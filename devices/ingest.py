@@ -1,16 +1,18 @@
 """What devices say about themselves: births, wills, events, answers. The MQTT porter of this room."""
 
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
 
-from devices import certificates, contract, nudges, pki, presence, registry, renewals
+from devices import certificates, clocks, contract, nudges, pki, presence, registry, renewals
 from devices.errors import CertificateError
 from devices.models import Device, Event
 from devices.registry import Incoming, Known, Refused
+from devices.skew import Clock, judge
 
 MAX_EVENT_BYTES = 16 * 1024
 
@@ -20,9 +22,9 @@ def store_batch(messages: list[Incoming]) -> tuple[list[Refused], set[str]]:
 
     Runs inside the caller's transaction. One bad message never rejects its neighbours.
     """
-    now = timezone.now()
+    batch = _Batch(timezone.now())
     refused: list[Refused] = []
-    changed: set[str] = set()
+    trespasses = registry.Trespasses()
     topics = [_parse(message) for message in messages]
     known = registry.look_up(t.device_id for t in topics if isinstance(t, contract.Topic))
     presence.lock(
@@ -36,13 +38,26 @@ def store_batch(messages: list[Incoming]) -> tuple[list[Refused], set[str]]:
             if isinstance(topic, contract.ContractError):
                 raise topic
             device = known.get(topic.device_id)
-            _take(message, topic, registry.check(topic, known), now, changed)
+            _take(message, topic, registry.check(topic, known, trespasses), batch)
         except contract.ContractError as error:
             pk = device.pk if device else None
             if isinstance(error.__cause__, CertificateError):
                 certificates.report(error.__cause__, pk)
             refused.append(Refused(message, error.reason, error.detail, error.path, pk))
-    return refused, changed
+    clocks.told(batch.skews)
+    trespasses.tell()
+    return refused, batch.changed
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What comes of a batch."""
+
+    now: datetime
+    changed: set[str] = field(default_factory=set)
+    """Device ids whose presence changed."""
+    skews: dict[Known, timedelta] = field(default_factory=dict)
+    """Clocks that were seen to be wrong, or no longer."""
 
 
 def _parse(message: Incoming) -> contract.Topic | contract.ContractError:
@@ -54,7 +69,7 @@ def _parse(message: Incoming) -> contract.Topic | contract.ContractError:
         return error
 
 
-def _take(message: Incoming, topic: contract.Topic, device: Known, now: datetime, changed: set[str]) -> None:
+def _take(message: Incoming, topic: contract.Topic, device: Known, batch: _Batch) -> None:
     if not message.payload:
         return  # an empty retained payload deletes the retained one; it says nothing
     if len(message.payload) > contract.MAX_PAYLOAD_BYTES:
@@ -62,22 +77,27 @@ def _take(message: Incoming, topic: contract.Topic, device: Known, now: datetime
     try:
         # A savepoint: a row the database refuses must not take the neighbours' rows with it.
         with transaction.atomic():
-            _HANDLERS[topic.channel](message, device, now, changed)
+            _HANDLERS[topic.channel](message, device, batch)
     except (DataError, IntegrityError, RecursionError) as error:
         raise contract.ContractError("unstorable", str(error).partition("\n")[0]) from error
 
 
-def _status(message: Incoming, device: Known, now: datetime, changed: set[str]) -> None:
+def _status(message: Incoming, device: Known, batch: _Batch) -> None:
     status = contract.decode(message.payload, contract.Status)
-    contract.timestamp(status.ts)
-    word = presence.birth if status.state is contract.State.ONLINE else presence.will
-    if word(device, status, now):
-        changed.add(device.device_id)
-        if status.state is contract.State.ONLINE:
-            nudges.at_birth(device, status)
+    late = batch.now - contract.timestamp(status.ts)
+    if status.state is contract.State.OFFLINE:
+        if presence.will(device, status, batch.now):
+            batch.changed.add(device.device_id)
+        return
+    shown = clocks.of_birth(late, retained=message.retained)
+    if presence.birth(device, status, batch.now, shown):
+        batch.changed.add(device.device_id)
+        if shown is not None and (device in batch.skews or {judge(shown), device.clock} != {Clock.RIGHT}):
+            batch.skews[device] = shown
+        nudges.at_birth(device, status)
 
 
-def _event(message: Incoming, device: Known, _now: datetime, _changed: set[str]) -> None:
+def _event(message: Incoming, device: Known, _batch: _Batch) -> None:
     if len(message.payload) > MAX_EVENT_BYTES:  # events are evidence and stay for good
         raise contract.ContractError(
             "too_large", f"{len(message.payload)} bytes, an event has {MAX_EVENT_BYTES} at most"
@@ -98,15 +118,15 @@ def _event(message: Incoming, device: Known, _now: datetime, _changed: set[str])
     Event.objects.bulk_create([row], ignore_conflicts=True)  # a resend carries the same msg_id
 
 
-def _command_ack(message: Incoming, _device: Known, _now: datetime, _changed: set[str]) -> None:
+def _command_ack(message: Incoming, _device: Known, _batch: _Batch) -> None:
     ack = contract.decode(message.payload, contract.CommandAck)
     raise contract.ContractError("unknown_command", f"no command {ack.msg_id}", "$.msg_id")
 
 
-def _certificate_request(message: Incoming, device: Known, now: datetime, _changed: set[str]) -> None:
+def _certificate_request(message: Incoming, device: Known, batch: _Batch) -> None:
     try:
         request = pki.read_request(message.payload)
-        certificate = renewals.renew(device.pk, request, now)
+        certificate = renewals.renew(device.pk, request, batch.now)
     except pki.RequestRefused as error:
         raise contract.ContractError("csr_refused", str(error)) from error
     except CertificateError as error:
@@ -115,11 +135,11 @@ def _certificate_request(message: Incoming, device: Known, now: datetime, _chang
     transaction.on_commit(lambda: nudges.tell(device, contract.CERTIFICATE_ISSUED, issued))
 
 
-def _not_from_a_device(_message: Incoming, _device: Known, _now: datetime, _changed: set[str]) -> None:
+def _not_from_a_device(_message: Incoming, _device: Known, _batch: _Batch) -> None:
     raise contract.ContractError("direction", "devices do not publish on this channel", "topic")
 
 
-_HANDLERS: dict[str, Callable[[Incoming, Known, datetime, set[str]], None]] = {
+_HANDLERS: dict[str, Callable[[Incoming, Known, _Batch], None]] = {
     channel.name: _not_from_a_device for channel in contract.CHANNELS.values()
 } | {
     contract.STATUS: _status,

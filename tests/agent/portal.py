@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from devices import contract
 from devices.contract import Envelope, IssuedCertificate, Offer, RenewCertificate, Settled, Topic
+from telemetry import compression
 from tests.agent.authority import PEM, Authority
 from tests.agent.https import Question, Reply, serving
 
@@ -207,7 +208,8 @@ class Listener:
         async with self._changed:
             self.messages.append((topic, payload, message.retain))
             if topic.channel == "telemetry":
-                array = payload if payload[:1] == b"[" else b"[" + payload + b"]"
+                plain = compression.unpack(payload)
+                array = plain if plain[:1] == b"[" else b"[" + plain + b"]"
                 await self._receive(topic, contract.decode(array, list[Envelope]))
             if topic.channel == "status" and b'"online"' in payload and (offer := self.offers(topic)) is not None:
                 await self.say(str(replace(topic, channel=contract.OTA)), contract.encode(offer))

@@ -58,6 +58,16 @@ def test_the_same_seed_has_the_same_luck() -> None:
     assert 400 < sum(slow) < 600
 
 
+def test_clocks_are_wrong_on_a_share_of_devices_ahead_and_behind() -> None:
+    found = [Luck(f"1/sim-{number}", Faults.parse("skew=3600,skewed=20")).skew for number in range(1000)]
+    assert 150 < sum(skew != 0 for skew in found) < 250
+    assert min(found) < -3000
+    assert max(found) > 3000
+    everybody = [Luck(f"1/sim-{number}", Faults.parse("skew=3600")).skew for number in range(1000)]
+    assert all(everybody)
+    assert all(skew in {0, everybody[number]} for number, skew in enumerate(found))
+
+
 def test_without_faults_there_is_no_bad_luck() -> None:
     luck = Luck("1/sim-1")
     assert (luck.skew, luck.pace) == (0, 0)

@@ -3,21 +3,26 @@
 import asyncio
 import base64
 import signal
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from zstandard import FRAME_HEADER
 
 from agent.backoff import Backoff
 from agent.client import end
+from agent.faults import Faults, Luck
 from agent.identity import Identity
 from agent.link import Link
 from devices.contract import Command, Topic, encode, proof_statement
 from tests.agent.authority import Authority
 from tests.agent.bench import Bench, Home, heard
+from tests.agent.bench import run as at_work
 from tests.agent.mosquitto import Mosquitto
 from tests.agent.portal import Listener
 
@@ -107,8 +112,9 @@ def test_a_killed_broker_costs_nothing(run: Run, broker: Mosquitto) -> None:
         broker.start()
         await bench.listener.until(lambda: made <= bench.listener.stored.keys())
         assert bench.listener.stored[in_doubt.msg_id] == in_doubt
-        arrays = [payload for topic, payload, _ in bench.listener.messages if topic.channel == "telemetry"]
-        assert any(payload.startswith(b"[") for payload in arrays)
+        sent = [payload for topic, payload, _ in bench.listener.messages if topic.channel == "telemetry"]
+        assert any(payload.startswith(FRAME_HEADER) for payload in sent), "the backlog came in a frame"
+        assert any(payload.startswith(b"{") for payload in sent), "a reading alone comes as it is"
         sessions = [status["session"] for status in bench.listener.payloads("status") if status["state"] == "online"]
         assert sessions[-1] > sessions[0]
         order = [copy.msg_id.bytes for copy in bench.listener.copies if copy.msg_id in made]
@@ -129,6 +135,17 @@ def test_the_will_arrives_when_the_line_is_cut(run: Run) -> None:
         assert will["ts"] <= first["ts"]
 
     run(scenario)
+
+
+def test_a_device_tells_the_time_by_its_own_clock(home: Home) -> None:
+    luck = next(luck for n in range(100) if (luck := Luck(str(n), Faults(skew=7200))).skew < -3600)
+
+    async def scenario(bench: Bench) -> None:
+        await bench.listener.until(lambda: bench.listener.copies)
+        told = [bench.listener.payloads("status")[0]["ts"], bench.listener.copies[0].ts]
+        assert all(abs(time.time() + luck.skew - ts / 1000) < 60 for ts in told)
+
+    at_work(replace(home, luck=luck), scenario)
 
 
 def test_a_good_stop_says_offline_and_returns(run: Run) -> None:
