@@ -22,6 +22,8 @@ class Found:
     device_pk: int | None = None
     subject: str = ""
     """What it is about, where that is not a device, or not the device alone."""
+    count: int = 1
+    """How often it was seen."""
 
 
 Look = Callable[[datetime], Iterable[Found] | None]

@@ -46,14 +46,15 @@ SUPPRESSED = """
 # The same order everywhere: two workers that raise the same findings wait for each other and do not deadlock.
 _RAISE = f"""
     INSERT INTO devices_finding (kind, severity, device_id, subject, detail, count, first_seen_at, last_seen_at)
-    SELECT f.kind, f.severity, f.device_id, f.subject, f.detail, %(count)s, now(), now()
+    SELECT f.kind, f.severity, f.device_id, f.subject, f.detail, f.count, now(), now()
       FROM unnest(%(kinds)s::text[], %(severities)s::text[], %(devices)s::int[], %(subjects)s::text[],
-                  %(details)s::text[]) AS f (kind, severity, device_id, subject, detail)
+                  %(details)s::text[], %(counts)s::int[]) AS f (kind, severity, device_id, subject, detail, count)
      WHERE NOT EXISTS (SELECT FROM devices_suppression s WHERE {SUPPRESSED})
+       AND (f.device_id IS NULL OR EXISTS (SELECT FROM devices_device d WHERE d.id = f.device_id))
      ORDER BY f.kind, f.device_id, f.subject
     ON CONFLICT (kind, device_id, subject) WHERE resolved_at IS NULL
-    DO UPDATE SET count = devices_finding.count + %(again)s, last_seen_at = now(), severity = excluded.severity,
-                  detail = excluded.detail
+    DO UPDATE SET count = devices_finding.count + excluded.count * %(again)s, last_seen_at = now(),
+                  severity = excluded.severity, detail = excluded.detail
     RETURNING xmax = 0
 """  # noqa: S608 (made of constants only)
 
@@ -68,13 +69,14 @@ def find(
     count: int = 1,
 ) -> None:
     """Raise a finding, or count the open one of the same kind, device and subject up. Not while it is suppressed."""
-    find_all([Found(kind, detail, severity, device_pk, subject)], count=count, again=count)
+    find_all([Found(kind, detail, severity, device_pk, subject, count)], again=1)
 
 
-def find_all(found: Iterable[Found], *, count: int = 1, again: int = 0) -> int:
-    """Raise findings in one statement; those that are open already are seen again, and count up by `again`.
+def find_all(found: Iterable[Found], *, again: int = 0) -> int:
+    """Raise findings in one statement; those that are open already are seen again, and count up if `again` is 1.
 
-    No two may have the same kind, device and subject. Returns how many are new.
+    It is 0 for what an audit sees, as that is the same thing still. No two may have the same kind, device and subject.
+    What is about a device that was deleted meanwhile is left out. Returns how many are new.
     """
     rows = list(found)
     with connection.cursor() as cursor:
@@ -86,7 +88,7 @@ def find_all(found: Iterable[Found], *, count: int = 1, again: int = 0) -> int:
                 "devices": [row.device_pk for row in rows],
                 "subjects": [row.subject[:200] for row in rows],
                 "details": [row.detail[:500] for row in rows],
-                "count": count,
+                "counts": [row.count for row in rows],
                 "again": again,
             },
         )

@@ -26,6 +26,19 @@ _RESOLVE = """
             WHERE x.kind = f.kind AND coalesce(x.device_id, 0) = coalesce(f.device_id, 0) AND x.subject = f.subject)
     RETURNING f.kind, f.device_id, f.subject, ''
 """
+_OVER = """
+    UPDATE devices_finding AS f SET resolved_at = now()
+      FROM (SELECT id FROM devices_finding
+              JOIN unnest(%(kinds)s::text[], %(devices)s::int[]) AS x (kind, device_id) USING (kind, device_id)
+             WHERE resolved_at IS NULL ORDER BY kind, device_id, subject FOR UPDATE OF devices_finding) AS locked
+     WHERE f.id = locked.id
+    RETURNING f.kind, f.device_id, f.subject, ''
+"""
+_EXPIRE = """
+    UPDATE devices_finding AS f SET resolved_at = now()
+     WHERE f.kind = ANY(%(owned)s) AND f.resolved_at IS NULL AND f.last_seen_at < %(before)s
+    RETURNING f.kind, f.device_id, f.subject, 'Not seen again since ' || to_char(f.last_seen_at, 'YYYY-MM-DD HH24:MI')
+"""
 _CLOSE_SUPPRESSED = f"""
     UPDATE devices_finding AS f SET resolved_at = now()
       FROM devices_suppression AS s WHERE f.resolved_at IS NULL AND {evidence.SUPPRESSED}
@@ -51,6 +64,22 @@ def observe(kinds: Sequence[str], found: Iterable[Found], *, subjects: list[str]
     }
     with transaction.atomic():
         return evidence.find_all(rows), _close(_RESOLVE, asked)
+
+
+def over(those: Iterable[tuple[str, int]]) -> int:
+    """Resolve the open findings of these kinds and devices (pks): they are no longer true. Returns how many."""
+    pairs = list(those)
+    with transaction.atomic():
+        return _close(_OVER, {"kinds": [kind for kind, _ in pairs], "devices": [device for _, device in pairs]})
+
+
+def expire(kinds: Sequence[str], before: datetime) -> int:
+    """Resolve findings of these kinds that nobody has seen since. Returns how many.
+
+    For what is raised where it happens, and is over when it has not happened for a while: no audit sees it.
+    """
+    with transaction.atomic():
+        return _close(_EXPIRE, {"owned": list(kinds), "before": before})
 
 
 def _close(sql: str, asked: dict[str, Any]) -> int:

@@ -45,17 +45,19 @@ def _read(messages: list[Incoming], refused: list[Refused]) -> list[tuple[Incomi
     topics = [_parse(message.topic) for message in messages]
     known = registry.look_up(topic.device_id for topic in topics if isinstance(topic, contract.Topic))
     read = []
+    trespasses = registry.Trespasses()
     for message, topic in zip(messages, topics, strict=True):
         device = None
         try:
             if isinstance(topic, ContractError):
                 raise topic
             device = known.get(topic.device_id)
-            device = registry.check(topic, known)
+            device = registry.check(topic, known, trespasses)
             if message.payload:  # an empty retained payload deletes the retained one; it says nothing
                 read.append((message, device, _decode(message.payload)))
         except ContractError as error:
             refused.append(Refused(message, error.reason, error.detail, error.path, device.pk if device else None))
+    trespasses.tell()
     return read
 
 

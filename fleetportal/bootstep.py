@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import os
 import threading
 import time
@@ -28,12 +29,16 @@ class Pump:
 
     def __init__(self) -> None:
         # Django is not ready when Celery reads this module.
+        from fleetportal.broker_figures import BrokerFigures
         from fleetportal.mqtt import Rooms
+        from fleetportal.progress import Progress
         from fleetportal.pump import Session
         from fleetportal.slots import Slots
 
         self.rooms = Rooms()
         self.sessions: dict[int, Session] = {}
+        self._progress: dict[int, Progress] = {}
+        self._broker = BrokerFigures()
         self._slots = Slots()
         self._retire_at = 0.0
         self._stopping = threading.Event()
@@ -74,6 +79,7 @@ class Pump:
             log.warning("slots_unknown", error=str(error)[:200])
             for session in self.sessions.values():
                 session.held = False
+            self._tell()
             return
         for session in self.sessions.values():
             session.held = True
@@ -87,6 +93,7 @@ class Pump:
                 self._slots.release(slot)
         self._retire()
         self._beat()
+        self._tell()
 
     def _retire(self) -> None:
         """Now and then, whoever holds the control slot ends sessions that a smaller MQTT_SLOTS left behind."""
@@ -105,14 +112,19 @@ class Pump:
 
     def _open(self, slot: int) -> None:
         from fleetportal import mqtt, pump, slots
+        from fleetportal.progress import Progress
 
         log.info("slot_taken", slot=slots.client_id(slot))
-        take = functools.partial(self.rooms.take, slot)
-        self.sessions[slot] = pump.Session(slots.client_id(slot), mqtt.filters(slot), take, self.rooms.refuse)
-        self.sessions[slot].start()
+        progress = Progress(functools.partial(self.rooms.take, slot))
+        session = pump.Session(slots.client_id(slot), mqtt.filters(slot), progress.take, self.rooms.refuse)
+        if slot == slots.CONTROL:
+            session.overheard = self._broker.hear
+        self.sessions[slot], self._progress[slot] = session, progress
+        session.start()
 
     def _close(self, slot: int) -> None:
         session = self.sessions.pop(slot, None)
+        self._progress.pop(slot, None)
         if session:
             log.info("slot_left", slot=session.client_id)
             session.stop()
@@ -122,10 +134,8 @@ class Pump:
         from redis import RedisError
 
         from devices import listening
-        from fleetportal.observability import UNACKED
         from fleetportal.slots import CONTROL
 
-        UNACKED.set(sum(session.backlog() for session in self.sessions.values()))
         if not self.rooms.healthy:
             raise RuntimeError("nobody tells devices and browsers any more")
         for slot, session in self.sessions.items():
@@ -140,6 +150,33 @@ class Pump:
                     log.warning("heartbeat_failed", error=str(error))
                     return
 
+    def _tell(self) -> None:
+        """How much waits, for how long: to the metrics of this process, and to all in Valkey."""
+        from redis import RedisError
+
+        from fleetportal import observability
+        from fleetportal.pump import RECEIVE_MAXIMUM
+        from fleetportal.slots import CONTROL
+        from telemetry import backlog
+
+        lines = {
+            slot: self._progress[slot].line(session.taken, session.backlog(), RECEIVE_MAXIMUM)
+            for slot, session in self.sessions.items()
+        }
+        observability.UNACKED.set(sum(line.unacked for line in lines.values()))
+        observability.OLDEST.set(max((line.at - line.oldest for line in lines.values()), default=0))
+        observability.AWAY.set(max((line.away for line in lines.values()), default=0))
+        try:
+            broker = self._broker.counted(backlog.broker()) if CONTROL in lines else None
+            backlog.tell(lines, broker)
+            if CONTROL in lines:
+                observability.BACKLOG.set(backlog.now().seconds)
+        except RedisError as error:
+            log.warning("backlog_untold", error=str(error))
+            return
+        for name in ("queued", "size", "dropped", "clients") if broker else ():
+            observability.BROKER.labels(name).set(getattr(broker, name))
+
 
 class MqttPump(bootsteps.StartStopStep):
     """Started by `--mqtt`; wants `--pool solo`, as a forked child would inherit the sockets and outlive a kill."""
@@ -152,6 +189,9 @@ class MqttPump(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Start with the worker."""
         self._pump = Pump()
+        # A batch is tens of thousands of small objects without cycles: looking for some took half of a worker's time.
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 100)
         self._pump.start()
 
     def stop(self, parent: Any) -> None:

@@ -1,9 +1,11 @@
 """The queue and the clock. `celery -A fleetportal worker --mqtt` also runs the MQTT pump (bootstep.py)."""
 
+import contextlib
 import os
+import time
 
 from celery import Celery
-from celery.signals import beat_init, setup_logging, worker_ready
+from celery.signals import beat_init, heartbeat_sent, setup_logging, worker_ready
 from click import Option
 from django_structlog.celery.steps import DjangoStructLogInitStep
 
@@ -29,6 +31,24 @@ def _keep_djangos_logging(**_: object) -> None:
 def _first_heartbeat(**_: object) -> None:
     """Not only after the first interval: /readyz waits for it."""
     app.send_task("fleetportal.tasks.beat_heartbeat")
+
+
+_QUEUES_SECONDS = 10.0
+_served_at = -_QUEUES_SECONDS
+
+
+@heartbeat_sent.connect
+def _serve_queues(**_: object) -> None:
+    """Celery tells its neighbours every two seconds that it lives; /readyz hears of it from Valkey, less often."""
+    global _served_at  # noqa: PLW0603 (one worker a process)
+    from redis import RedisError
+
+    from fleetportal import tasks
+
+    if time.monotonic() - _served_at >= _QUEUES_SECONDS:
+        _served_at = time.monotonic()
+        with contextlib.suppress(RedisError):  # said again
+            tasks.serve(app.amqp.queues.consume_from)
 
 
 @worker_ready.connect

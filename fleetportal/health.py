@@ -14,16 +14,18 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST
+from redis import RedisError
 
 from devices import broker
 from fleetportal import observability
 from fleetportal.bootstep import heartbeat_key
 from fleetportal.slots import client_id
-from fleetportal.tasks import BEAT_KEY
-from telemetry import partitions
+from fleetportal.tasks import BEAT_KEY, unserved
+from telemetry import backlog, partitions, pressure
 
 _BEAT_SECONDS = 60
 _CRL_SECONDS = 24 * 3600
+_BEHIND_SECONDS = 5
 
 
 class NotReady(Exception):
@@ -49,12 +51,22 @@ def _ingest() -> None:
     missing = [client_id(slot) for slot in slots if cache.get(heartbeat_key(slot)) is None]
     if missing:
         raise NotReady("no worker serves " + ", ".join(missing))
+    seen = backlog.now()
+    if seen.stuck > pressure.STUCK_SECONDS:
+        raise NotReady(f"nothing stored for {seen.stuck:.0f} s while {seen.messages} messages wait")
 
 
 def _beat() -> None:
     seen = cache.get(BEAT_KEY)
     if seen is None or time.time() - seen > _BEAT_SECONDS:
         raise NotReady("no heartbeat through beat and a worker in the last minute")
+
+
+def _workers() -> None:
+    routes = settings.CELERY_TASK_ROUTES.values()
+    queues = sorted({settings.CELERY_TASK_DEFAULT_QUEUE, *(route["queue"] for route in routes)})
+    if missing := unserved(queues):
+        raise NotReady("no worker serves the queue " + ", ".join(missing))
 
 
 def _partitions() -> None:
@@ -74,6 +86,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "broker": _broker,
     "ingest": _ingest,
     "beat": _beat,
+    "workers": _workers,
     "partitions": _partitions,
     "crl": _crl,
 }
@@ -89,10 +102,28 @@ def livez(_request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def readyz(_request: HttpRequest) -> HttpResponse:
-    """200 when every part is ready, else 503; the body names each part, without addresses or credentials."""
+    """200 when every part is ready, else 503; the body names each part, without addresses or credentials.
+
+    `notes` say what is slow though it works.
+    """
     parts = {name: _state(check) for name, check in PARTS.items()}
     ready = all(state == "ok" for state in parts.values())
-    return JsonResponse({"status": "ok" if ready else "not ready", "parts": parts}, status=200 if ready else 503)
+    answer = {"status": "ok" if ready else "not ready", "parts": parts, "notes": _notes()}
+    return JsonResponse(answer, status=200 if ready else 503)
+
+
+def _notes() -> list[str]:
+    """What is worth a word and makes nothing less ready: to turn a slow portal away would only lengthen its queue."""
+    try:
+        seen = backlog.now()
+    except RedisError:
+        return []
+    told = []
+    if seen.seconds >= _BEHIND_SECONDS:
+        told.append(f"ingest is {seen.seconds:.0f} s behind: {seen.messages} messages wait")
+    if pressure.is_dropping(seen.broker, time.time()):
+        told.append("the broker dropped messages")
+    return told
 
 
 def _state(check: Callable[[], None]) -> str:

@@ -14,7 +14,7 @@ import operations.handshakes
 import telemetry.ingest
 from devices import contract
 from devices.models import Presence
-from devices.registry import Incoming, Refused
+from devices.registry import Incoming
 from fleetportal.advances import Advances
 from fleetportal.observability import BATCH, CONNECTIONS, MESSAGES
 from fleetportal.settlements import Settlements
@@ -26,7 +26,7 @@ from telemetry.live import Live, reading
 def filters(slot: int) -> list[str]:
     """What the session of a slot subscribes to."""
     if slot == CONTROL:
-        return contract.control_filters() + contract.broker_log_filters()
+        return [*contract.control_filters(), *contract.broker_log_filters(), *contract.BROKER_FIGURES]
     return contract.telemetry_filters(settings.MQTT_INGEST_GROUP)
 
 
@@ -60,21 +60,17 @@ class Rooms:
         (self._take_control if slot == CONTROL else self._take_telemetry)(messages)
 
     def refuse(self, message: Incoming, error: Exception) -> None:
-        """Keep a message that no room could take as a dead letter. Raises django.db.Error.
-
-        The device is not told: the fault is ours, so its copy stays in its outbox until it is mended.
-        """
-        refused = Refused(message, "unstorable", f"{type(error).__name__}: {error}")
-        with transaction.atomic():
-            deadletters.keep([refused], timezone.now())
+        """Keep a message that no room could take as a dead letter. Raises django.db.Error."""
+        telemetry.ingest.keep_unstorable(message, error)
 
     def _take_telemetry(self, messages: list[Incoming]) -> None:
         with BATCH.labels("telemetry").time():
             outcome = telemetry.ingest.store_batch(messages)
-        _count("telemetry", len(outcome.refused), outcome.stored, outcome.duplicates)
+        _count("telemetry", len(outcome.refused), outcome.stored, outcome.duplicates, outcome.flooded)
         self.settlements.add(outcome.settled)
-        for device_id, row in outcome.newest.items():
-            self.live.offer(device_id, reading(row))
+        for device_id in self.live.watched:
+            if row := outcome.newest.get(device_id):
+                self.live.offer(device_id, reading(row))
 
     def _take_control(self, received: list[Incoming]) -> None:
         lines = [message for message in received if contract.is_broker_log(message.topic)]
@@ -117,7 +113,8 @@ class Rooms:
         transaction.on_commit(partial(self.advances.want, changed))
 
 
-def _count(room: str, refused: int, stored: int, duplicates: int) -> None:
-    for verdict, count in (("refused", refused), ("stored", stored), ("duplicate", duplicates)):
+def _count(room: str, refused: int, stored: int, duplicates: int, flooded: int = 0) -> None:
+    told = {"refused": refused, "stored": stored, "duplicate": duplicates, "flooded": flooded}
+    for verdict, count in told.items():
         if count:
             MESSAGES.labels(room, verdict).inc(count)

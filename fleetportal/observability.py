@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -17,8 +18,30 @@ CONNECTIONS = Counter(
     "fleetportal_broker_connections_total", "Connections of devices by what the broker's log says.", ["verdict"]
 )
 BATCH = Histogram("fleetportal_mqtt_batch_seconds", "Time to store one batch (s).", ["room"])
+INGEST = Histogram(
+    "fleetportal_ingest_seconds",
+    "Time from the socket to stored (s), of the oldest message of each batch.",
+    ["session"],
+)
 DROPPED = Counter("fleetportal_mqtt_dropped_total", "QoS 0 messages dropped because the database was behind.")
 UNACKED = Gauge("fleetportal_mqtt_unacked", "Messages received and not yet acknowledged.", multiprocess_mode="livesum")
+OLDEST = Gauge(
+    "fleetportal_mqtt_oldest_seconds", "Age of the oldest message not yet stored (s).", multiprocess_mode="livemax"
+)
+AWAY = Gauge(
+    "fleetportal_database_away_seconds", "For how long no batch could be stored (s).", multiprocess_mode="livemax"
+)
+BACKLOG = Gauge(
+    "fleetportal_backlog_seconds",
+    "How long messages wait, those at the broker too (s).",
+    multiprocess_mode="livemostrecent",
+)
+BROKER = Gauge(
+    "fleetportal_broker",
+    "What the broker says of itself: queued (messages), size (bytes), dropped (messages since it started), clients.",
+    ["figure"],
+    multiprocess_mode="livemostrecent",
+)
 
 _SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
@@ -100,6 +123,10 @@ def exposition() -> bytes:
         return generate_latest(REGISTRY)
     from prometheus_client import multiprocess  # noqa: PLC0415 (refuses to be imported without the folder)
 
+    for path in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_live*_*.db"):
+        pid = path.stem.rpartition("_")[2]
+        if not Path("/proc", pid).exists():  # killed: what it said last is no longer so
+            multiprocess.mark_process_dead(pid)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)
     return generate_latest(registry)

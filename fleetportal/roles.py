@@ -18,9 +18,9 @@ ROLES: dict[str, dict[str, list[str]]] = {
             "claim",
             "devicetoken",
             "schema",
-            "metric",
             "ring",
             "stop",
+            "replay",
         ],
         "change": [
             "device",
@@ -38,14 +38,15 @@ ROLES: dict[str, dict[str, list[str]]] = {
             "hold",
             "ring",
             "stop",
+            "schema",
         ],
-        "delete": ["maintenancewindow", "ring"],
+        "delete": ["maintenancewindow", "ring", "deadletter", "export"],
     },
     # Who writes a campaign neither approves nor starts it: three people stand between a build and the fleet.
     "Firmware author": {"add": ["release", "campaign"], "change": ["release"]},
     "Firmware approver": {"add": ["verdict"]},
     "Security officer": {
-        "add": ["claim", "devicetoken", "suppression", "trustedkey", "uploadtoken", "stop"],
+        "add": ["claim", "devicetoken", "suppression", "trustedkey", "uploadtoken", "stop", "retention"],
         "change": [
             "claim",
             "devicetoken",
@@ -57,6 +58,7 @@ ROLES: dict[str, dict[str, list[str]]] = {
             "trustedkey",
             "uploadtoken",
             "stop",
+            "retention",
         ],
     },
     "Support": {},
@@ -82,8 +84,12 @@ VERBS: dict[str, list[Verb]] = {
         Verb("change sites and groups", ("change_site", "change_group")),
         Verb("set maintenance windows", ("add_maintenancewindow", "change_maintenancewindow")),
         Verb("remove maintenance windows", ("delete_maintenancewindow",)),
-        Verb("rename tenants, describe device types", ("change_tenant", "change_devicetype")),
-        Verb("add schemas of readings", ("add_schema", "add_metric")),
+        Verb(
+            "rename tenants, describe device types, set their budgets of readings",
+            ("change_tenant", "change_devicetype"),
+        ),
+        Verb("cut versions of schemas of readings", ("add_schema",)),
+        Verb("change them compatibly", ("change_schema",)),
     ],
     "Identity": [
         Verb("make claims", ("add_claim",)),
@@ -112,6 +118,12 @@ VERBS: dict[str, list[Verb]] = {
         Verb("stop all OTA", ("add_stop",)),
         Verb("lift that stop", ("change_stop",)),
     ],
+    "Telemetry": [
+        Verb("replay dead letters", ("add_replay",)),
+        Verb("purge dead letters", ("delete_deadletter",)),
+        Verb("end and remove exports of others", ("delete_export",)),
+        Verb("make, change and end rules by which readings go early", ("add_retention", "change_retention")),
+    ],
 }
 """Room of the portal → what is done there. docs/roles.md is made of it."""
 _INTRO = """# Roles
@@ -127,7 +139,7 @@ role. The campaigns of a revoked key are paused with its revocation; that needs 
 """
 _OUTRO = """
 Customers have a role in their tenant: owner, operator or viewer. Each sees the pages and readings of the tenant's
-devices and nothing else; none of these roles changes anything yet.
+devices, may export those readings, and sees nothing else; none of these roles changes anything yet.
 """
 
 

@@ -1,11 +1,31 @@
 """Tasks about the installation itself."""
 
 import time
+from collections.abc import Iterable
 
 from celery import shared_task
 from django.core.cache import cache
 
 BEAT_KEY = "beat:heartbeat"
+_WORKER_SECONDS = 120
+"""A worker whose one process is busy with a long task says nothing meanwhile."""
+
+
+def queue_key(queue: str) -> str:
+    """Cache key under which a worker says that it serves a queue."""
+    return f"queue:{queue}"
+
+
+def serve(queues: Iterable[str]) -> None:
+    """A worker lives that serves these queues. Raises redis.RedisError."""
+    cache.set_many({queue_key(queue): time.time() for queue in queues}, _WORKER_SECONDS)
+
+
+def unserved(queues: Iterable[str]) -> list[str]:
+    """Of these queues those that no worker has served for two minutes. Raises redis.RedisError."""
+    keys = {queue: queue_key(queue) for queue in queues}
+    alive = cache.get_many(keys.values())
+    return [queue for queue, key in keys.items() if key not in alive]
 
 
 @shared_task(name="fleetportal.tasks.beat_heartbeat")

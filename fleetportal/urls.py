@@ -11,14 +11,17 @@ from firmware.api.campaigns import CampaignsView, CampaignView, DryRunView, Upda
 from firmware.api.keys import KeysView
 from firmware.api.releases import ReleaseArtifactView, ReleaseSbomView, ReleasesView, ReleaseView
 from firmware.api.stops import StopView
-from fleetportal import handlers, health, signin, views
-from telemetry.api import SeriesView
+from fleetportal import handlers, health, signin, views, views_exports
+from telemetry.api import BandView, ComparableView, ComparisonView, SeriesView
+from telemetry.api_exports import ExportFileView, ExportsView, ExportView
 from telemetry.https import TelemetryView
 
 urlpatterns = [
     path("", views.overview, name="overview"),
     path("devices/", views.device_list, name="device-list"),
     path("devices/<slug:device_id>/", views.device_page, name="device"),
+    path("exports/", views_exports.export_page, name="exports"),
+    path("exports/<int:pk>/remove/", views_exports.export_remove, name="export-remove"),
     path("sign-in/", signin.SignIn.as_view(), name="sign-in"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
     path("admin/", admin.site.urls),
@@ -27,6 +30,12 @@ urlpatterns = [
     path("api/v1/devices/token", TokenView.as_view(), name="token"),
     path("api/v1/telemetry", TelemetryView.as_view(), name="telemetry"),
     path("api/v1/devices/<slug:device_id>/series", SeriesView.as_view(), name="series"),
+    path("api/v1/devices/<slug:device_id>/band", BandView.as_view(), name="band"),
+    path("api/v1/devices/<slug:device_id>/comparable", ComparableView.as_view(), name="comparable"),
+    path("api/v1/series", ComparisonView.as_view(), name="comparison"),
+    path("api/v1/exports", ExportsView.as_view(), name="export-list"),
+    path("api/v1/exports/<int:pk>", ExportView.as_view(), name="export"),
+    path("api/v1/exports/<int:pk>/file", ExportFileView.as_view(), name="export-file"),
     path("api/v1/campaigns", CampaignsView.as_view(), name="campaigns"),
     path("api/v1/campaigns/<int:campaign>", CampaignView.as_view(), name="campaign"),
     path("api/v1/campaigns/<int:campaign>/updates", UpdatesView.as_view(), name="campaign-updates"),

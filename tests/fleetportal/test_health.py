@@ -2,24 +2,29 @@ import time
 from datetime import timedelta
 
 import pytest
+from celery.signals import heartbeat_sent
 from django.core.cache import cache
 from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 
 from devices import broker
-from fleetportal import health
+from fleetportal import celery, health
 from fleetportal.bootstep import heartbeat_key
-from fleetportal.tasks import BEAT_KEY, beat_heartbeat
-from telemetry import partitions
+from fleetportal.tasks import BEAT_KEY, beat_heartbeat, queue_key, serve
+from telemetry import backlog, partitions
+from telemetry.pressure import Line
 
 AWAY = "127.0.0.1:1"
+QUEUES = ["default", "jobs", "rollout", "urgent"]
 
 
 @pytest.fixture
 def ready(db, ca, days, mosquitto_server, settings):
     """Everything is as it should be."""
+    cache.clear()
     broker.write_all(timezone.now())
+    serve(QUEUES)
     for slot in range(settings.MQTT_SLOTS + 1):
         cache.set(heartbeat_key(slot), time.time(), 60)
     beat_heartbeat()
@@ -51,6 +56,40 @@ def test_names_the_ingest_sessions_nobody_serves(client, ready):
     assert parts(client, 503)["ingest"] == "no worker serves portal-ingest-0"
 
 
+def waiting(seconds):
+    began = time.time() - seconds
+    return Line(at=time.time(), unacked=9, oldest=began, stored_at=began, full=False, per_second=0)
+
+
+def test_says_that_ingest_is_behind_and_is_ready_all_the_same(client, ready):
+    """A proxy that turned devices away from a slow portal would only make the queue longer."""
+    assert client.get("/readyz").json()["notes"] == []
+    backlog.tell({1: waiting(30)}, None)
+    assert set(parts(client, 200).values()) == {"ok"}
+    assert client.get("/readyz").json()["notes"] == ["ingest is 30 s behind: 9 messages wait"]
+
+
+def test_is_not_ready_when_nothing_is_stored_for_a_minute_while_messages_wait(client, ready):
+    backlog.tell({1: waiting(61)}, None)
+    assert bad(client) == {"ingest"}
+    assert parts(client, 503)["ingest"] == "nothing stored for 61 s while 9 messages wait"
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_names_the_queue_that_no_worker_serves(client, ready, queue):
+    cache.delete(queue_key(queue))
+    assert bad(client) == {"workers"}
+    assert parts(client, 503)["workers"] == f"no worker serves the queue {queue}"
+
+
+def test_a_worker_says_which_queues_it_serves(ready, client, monkeypatch):
+    cache.delete_many([queue_key(queue) for queue in QUEUES])
+    monkeypatch.setattr(celery, "_served_at", -1000.0)
+    monkeypatch.setattr(celery.app.amqp.queues, "_consume_from", {"urgent": None, "jobs": None})
+    heartbeat_sent.send(sender=None)
+    assert parts(client, 503)["workers"] == "no worker serves the queue default, rollout"
+
+
 @pytest.mark.parametrize("seen", [None, -61])
 def test_names_the_clock(client, ready, seen):
     cache.set(BEAT_KEY, seen and time.time() + seen)
@@ -74,7 +113,8 @@ def test_names_a_missing_and_an_ageing_revocation_list(client, ready, settings, 
 
 def test_names_the_cache_and_what_is_kept_in_it(client, ready, settings):
     settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": f"redis://{AWAY}/0"}}
-    assert bad(client) == {"cache", "ingest", "beat"}
+    assert bad(client) == {"cache", "ingest", "beat", "workers"}
+    assert client.get("/readyz").json()["notes"] == []
 
 
 @pytest.mark.django_db(transaction=True)

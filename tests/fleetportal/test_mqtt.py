@@ -21,7 +21,7 @@ from fleetportal.slots import CONTROL
 from telemetry import partitions
 from telemetry.models import DeadLetter, Reading
 from tests.devices import peers
-from tests.factories import SchemaFactory
+from tests.factories import DeviceFactory, SchemaFactory
 from tests.firmware import fleet
 from tests.telemetry.messages import envelope
 
@@ -110,16 +110,19 @@ def test_a_worker_that_stops_leaves_its_slots_and_the_next_takes_over_what_waits
 
 
 def test_the_control_slot_listens_to_everything_but_telemetry(settings):
-    assert mqtt.filters(CONTROL) == contract.control_filters() + contract.broker_log_filters()
+    own = [*contract.broker_log_filters(), *contract.BROKER_FIGURES]
+    assert mqtt.filters(CONTROL) == [*contract.control_filters(), *own]
     assert mqtt.filters(1) == mqtt.filters(2) == contract.telemetry_filters(settings.MQTT_INGEST_GROUP)
 
 
 def test_a_message_no_room_could_take_is_a_dead_letter():
-    message = Incoming(f"/t/y/{uuid.uuid4().hex}/telemetry", b"\xffodd", 1)
-    Rooms().refuse(message, DataError("no such number"))
-    letter = DeadLetter.objects.get(reason="unstorable")
-    assert (bytes(letter.payload), letter.topic) == (message.payload, message.topic)
-    assert letter.detail == "DataError: no such number"
+    device = DeviceFactory()
+    for device_id, known in ((uuid.uuid4().hex, None), (device.device_id, device)):
+        message = Incoming(f"/t/y/{device_id}/telemetry", b"\xffodd", 1)
+        Rooms().refuse(message, DataError("no such number"))
+        letter = DeadLetter.objects.get(reason="unstorable", device=known)
+        assert (bytes(letter.payload), letter.topic) == (message.payload, message.topic)
+        assert letter.detail == "DataError: no such number"
 
 
 def test_refused_words_on_the_control_line_are_dead_letters_and_their_neighbours_are_taken(tmp_path):

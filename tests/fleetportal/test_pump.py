@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 
 import pytest
-from django.db import DataError, IntegrityError, InterfaceError, OperationalError
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 
 from devices.outgoing import connect_options
-from fleetportal import pump
+from devices.registry import Incoming
+from fleetportal import mqtt_client, pump
 from fleetportal.pump import Session
 from tests.devices import peers
 from tests.fleetportal.pumping import PROBE, Room, numbered, plain, session, shared
@@ -122,6 +125,20 @@ def test_while_the_database_is_away_acknowledgements_are_withheld_and_then_every
     assert room.payloads() == numbered(20)
 
 
+def test_a_database_that_refuses_what_is_right_is_waited_for_and_not_called_away(caplog):
+    """A migration is half done."""
+    line, room = shared(), Room()
+    with session(line, room), peers.portal() as publisher:
+        room.failures = [ProgrammingError("no such column")] * 2
+        publisher.publish(line.topic, b"word")
+        peers.eventually(lambda: room.taken)
+    assert (room.payloads(), room.refused) == ([b"word"], {})
+    told = [(each.levelname, each.getMessage()) for each in caplog.records if each.name == "fleetportal.pump"]
+    refused = [text for level, text in told if level == "ERROR"]
+    assert len(refused) == 2 and all("database_refuses" in text and "ProgrammingError" in text for text in refused)
+    assert not any("database_away" in text for _, text in told)
+
+
 def test_a_worker_told_to_stop_while_the_database_is_away_acknowledges_nothing():
     line, away, room = shared(), Room(), Room()
     with session(line, away), peers.portal() as publisher:
@@ -188,6 +205,45 @@ def test_qos_0_is_taken_without_an_acknowledgement():
     assert [(message.payload, message.qos) for message in room.taken] == [(b"fire and forget", 0)]
 
 
+def test_qos_0_fills_no_memory_and_leaves_room_for_qos_1(monkeypatch):
+    monkeypatch.setattr(pump, "HELD_BYTES", 1000)
+    mine = Session("nobody", ["t"], print, print)
+    for _ in range(100):
+        mine._on_messages([(0, Incoming("t", bytes(100), 0)), (0, Incoming("t", bytes(100), 0))])
+    assert mine._bytes <= 500 + 200
+    mine._on_messages([(0, Incoming("t", b"0", 0)), (1, Incoming("t", b"1", 1))])
+    assert [message.payload for _, message in mine._waiting[-1].messages] == [b"1"]
+    assert mine._has_room()
+
+
+def test_a_reconnect_that_takes_away_what_gathers_ends_nothing(monkeypatch):
+    monkeypatch.setattr(pump, "BATCH_AGE_SECONDS", 0.2)
+    room, gathering, idle = Room(), threading.Event(), threading.Event()
+    mine = Session("nobody", ["t"], room.take, room.refuse)
+    wait = mine._arrived.wait
+
+    def watched(timeout):
+        if mine._waiting:
+            gathering.set()
+        elif gathering.is_set():
+            idle.set()
+        return wait(timeout)
+
+    monkeypatch.setattr(mine._arrived, "wait", watched)
+    mine._thread.start()
+    mine._on_messages([(1, Incoming("t", b"lost", 1))])
+    assert gathering.wait(5)
+    mine._on_connect(mine._client, None, SimpleNamespace(session_present=True), SimpleNamespace(is_failure=False), None)
+    assert idle.wait(5), "it waits for the next"
+    mine._on_messages([(1, Incoming("t", b"again", 1))])
+    peers.eventually(lambda: room.payloads() == [b"again"])
+    with mine._arrived:
+        mine._draining = True
+        mine._arrived.notify()
+    mine._thread.join(5)
+    assert not mine._thread.is_alive()
+
+
 def test_no_more_than_the_receive_maximum_is_held_in_memory_while_the_room_is_slow(monkeypatch):
     monkeypatch.setattr(pump, "RECEIVE_MAXIMUM", 20)
     line, room = shared(), Room()
@@ -200,6 +256,33 @@ def test_no_more_than_the_receive_maximum_is_held_in_memory_while_the_room_is_sl
         assert mine.backlog() <= 20
         room.open.set()
         peers.eventually(lambda: len(room.taken) == 201)
+
+
+def test_memory_is_bounded_also_while_batches_are_acknowledged(monkeypatch):
+    """Mosquitto 2.0 lets out more than the Receive Maximum as soon as the first PUBACKs come: then we do not read."""
+    monkeypatch.setattr(pump, "BATCH_SIZE", 50)
+    monkeypatch.setattr(pump, "RECEIVE_MAXIMUM", 100)
+    monkeypatch.setattr(mqtt_client, "READ_BYTES", 1000)
+    line, room, held = shared(), Room(), []
+    with session(line, room) as mine, peers.portal() as publisher:
+        take = room.take
+
+        def slowly(messages):
+            held.append(mine.backlog())
+            take(messages)
+
+        room.open.clear()
+        publisher.publish(line.topic, b"first")
+        peers.eventually(lambda: room.asked)
+        for word in numbered(2000):
+            publisher.client.publish(line.topic, word, qos=1)
+        publisher.publish(line.topic, b"last")
+        mine._take = slowly
+        room.open.set()
+        peers.eventually(lambda: len(room.taken) == 2002)
+    assert room.payloads() == [b"first", *numbered(2000), b"last"]
+    most_in_a_read = 1000 // len(line.topic)
+    assert 50 < max(held) <= 50 + 50 + most_in_a_read
 
 
 def test_a_broker_that_is_away_is_tried_again(settings):

@@ -36,6 +36,13 @@ def pages(device):
     for name in ("release", "trustedkey", "uploadtoken", "hold", "stop", "update", "campaign"):
         row = apps.get_model("firmware", name).objects.order_by("pk")[0]
         yield f"admin {name} page", True, reverse(f"admin:firmware_{name}_change", args=[row.pk])
+    row = apps.get_model("telemetry", "schema").objects.order_by("pk")[0]
+    yield "admin schema page", True, reverse("admin:telemetry_schema_change", args=[row.pk])
+    for name in ("deadletter", "replay", "export"):
+        row = apps.get_model("telemetry", name).objects.order_by("pk")[0]
+        yield f"admin {name} page", True, reverse(f"admin:telemetry_{name}_change", args=[row.pk])
+    yield "admin dead letters one by one", True, reverse("admin:telemetry_deadletter_letters")
+    yield "exports", False, reverse("exports")
     yield "admin stop all", True, reverse("admin:firmware_stop_all")
     yield "overview", False, reverse("overview")
     yield "device list", False, reverse("device-list")

@@ -9,7 +9,9 @@ from fleetportal.roles import ROLES, VERBS, may
 pytestmark = pytest.mark.django_db
 MADE_BY_DEVICES = {"event", "certificate", "presence", "reading", "latest", "deadletter", "authority", "finding"}
 MADE_BY_DEVICES |= {"update", "report", "verified", "hold", "stage", "artifact", "signature", "compatibility"}
-KEPT = MADE_BY_DEVICES | {"device", "release", "campaign", "verdict", "stop", "trustedkey", "uploadtoken"}
+# Dead letters are no evidence of what happened: they are purged, with a reason and an event that stays.
+KEPT = MADE_BY_DEVICES - {"deadletter"}
+KEPT |= {"device", "release", "campaign", "verdict", "stop", "trustedkey", "uploadtoken"}
 
 
 def codenames(role):

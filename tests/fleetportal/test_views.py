@@ -12,7 +12,10 @@ from tests.fleetportal import world
 
 pytestmark = pytest.mark.django_db
 OPEN = {"sign-in", "crl", "sign-out", "livez", "readyz", "metrics", "provision", "token", "telemetry", "firmware-keys"}
+OPEN |= {"export-remove"}
 """Routes that show no tenant's rows to anybody; each is tested by itself."""
+ASKING = {"exports", "export-list"}
+"""Routes by which customers ask for something; an empty request is a mistake."""
 
 
 def routes(patterns=None, prefix=""):
@@ -45,7 +48,16 @@ def fill(route, device):
     values = {"device_id": device.device_id, "act": "pause", "pk": 1}
     if "<int:campaign>" in route:
         values["campaign"] = device.updates.order_by("pk")[0].campaign_id
+    if "exports/<int:pk>" in route:
+        values["pk"] = device.exports.get().pk
     return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: str(values[found[1]]), route)
+
+
+def asked(name, device):
+    """What a route must be asked."""
+    if name in ("band", "comparable", "comparison"):
+        return {"metric": "temperature_c"} | ({"device": device.device_id} if name == "comparison" else {})
+    return {}
 
 
 def marks(device):
@@ -67,14 +79,15 @@ def own(ca):
 class TestEveryRoute:
     def test_shows_nothing_of_another_tenant(self, client, own, foreign, route, name):
         client.force_login(member(own.tenant))
-        answer = client.get(fill(route, foreign), {"q": foreign.name, "type": foreign.device_type.slug})
+        question = {"q": foreign.name, "type": foreign.device_type.slug} | asked(name, foreign)
+        answer = client.get(fill(route, foreign), question)
         body = answer.content.decode().replace(fill(route, foreign), "").replace(foreign.name, "", 1)
-        assert answer.status_code == (404 if "<" in route else 200)
+        assert answer.status_code == (404 if "<" in route or "device" in question else 200)
         assert [mark for mark in marks(foreign) if mark in body] == []
 
     def test_shows_a_member_their_own(self, client, own, route, name):
         client.force_login(member(own.tenant))
-        assert client.get(fill(route, own)).status_code == 200
+        assert client.get(fill(route, own), asked(name, own)).status_code == 200
 
     def test_lets_nobody_in_who_is_not_signed_in(self, client, own, route, name):
         answer = client.get(fill(route, own))
@@ -83,20 +96,22 @@ class TestEveryRoute:
 
     def test_shows_nothing_to_somebody_without_a_membership(self, client, own, route, name):
         client.force_login(UserFactory())
-        answer = client.get(fill(route, own))
-        assert answer.status_code == (404 if "<" in route else 200)
+        question = asked(name, own)
+        answer = client.get(fill(route, own), question)
+        assert answer.status_code == (404 if "<" in route or "device" in question else 200)
         assert [mark for mark in marks(own) if mark in answer.content.decode()] == []
 
     def test_shows_nothing_more_to_somebody_who_lost_their_membership(self, client, own, route, name):
         user = member(own.tenant)
         client.force_login(user)
-        client.get(fill(route, own))
+        client.get(fill(route, own), asked(name, own))
         Membership.objects.filter(user=user).delete()
-        assert [mark for mark in marks(own) if mark in client.get(fill(route, own)).content.decode()] == []
+        answer = client.get(fill(route, own), asked(name, own))
+        assert [mark for mark in marks(own) if mark in answer.content.decode()] == []
 
     def test_changes_nothing_by_post(self, client, own, route, name):
         client.force_login(member(own.tenant))
-        assert client.post(fill(route, own)).status_code in (403, 405)
+        assert client.post(fill(route, own)).status_code in ((400, 415) if name in ASKING else (403, 405))
 
 
 @pytest.mark.parametrize(("route", "name"), CLOSED, ids=[name for _, name in CLOSED])

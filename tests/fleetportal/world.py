@@ -17,6 +17,7 @@ from telemetry.store import store
 from tests.devices import peers
 from tests.factories import DeviceFactory, DeviceTypeFactory, SchemaFactory, UserFactory
 from tests.firmware import fleet
+from tests.telemetry import rows as telemetry_rows
 from tests.telemetry.messages import row
 
 SCRIPT = "<script>alert(1)</script>"
@@ -50,6 +51,7 @@ def add(tenant: Tenant, number: int = 0) -> Device:
         store([row(device, schema, now - timedelta(minutes=1), extra=json.dumps({"note": SCRIPT}))])
     message = Incoming(f"/t/y/{device.device_id}/telemetry", SCRIPT.encode(), 1)
     deadletters.keep([Refused(message, "schema", f"no {SCRIPT}", "$", device.pk)], now)
+    telemetry_rows.add_all(device, schema, now, SCRIPT)
     roll_out(device, group, number)
     return device
 

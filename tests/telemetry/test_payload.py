@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import cbor2
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,10 +34,51 @@ def test_an_array_is_as_many_messages_in_its_order(encode):
     assert [item.schema_version for item in payload.decode(encode(many))] == list(range(1, MAX_ENVELOPES + 1))
 
 
-def test_an_array_that_is_too_long_names_each_of_its_messages(encode):
-    mistakes = payload.decode(encode([GOOD] * (MAX_ENVELOPES + 1)))
-    assert {(mistake.reason, str(mistake.msg_id)) for mistake in mistakes} == {("array", GOOD["msg_id"])}
-    assert len(mistakes) == MAX_ENVELOPES + 1
+@pytest.mark.parametrize("beyond", [1, 1000])
+def test_an_array_that_is_too_long_names_as_many_as_may_be_and_the_rest_in_one(encode, beyond):
+    *named, rest = payload.decode(encode([GOOD] * (MAX_ENVELOPES + beyond)))
+    assert {(mistake.reason, mistake.msg_id) for mistake in named} == {("array", ID)}
+    assert len(named) == MAX_ENVELOPES
+    assert (rest.reason, rest.path, rest.msg_id, rest.alone) == ("array", f"$[{MAX_ENVELOPES}]", None, None)
+
+
+def nested(levels):
+    value = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_a_value_that_is_nested_too_deeply_spoils_its_envelope_alone_or_in_an_array(encode):
+    flat, most, over = (GOOD | {"values": {"a": nested(levels)}} for levels in (0, 14, 15))
+    assert isinstance(payload.decode(encode(most))[0], Message)
+    assert all(isinstance(each, Message) for each in payload.decode(encode([most, flat, most])))
+    assert payload.decode(encode(over))[0].reason == "encoding"
+    found = payload.decode(encode([flat, over, flat]))
+    assert [each.reason for each in found if isinstance(each, Mistake)] == ["encoding"]
+    if encode is not cbor2.dumps:
+        assert [isinstance(each, Message) for each in found] == [True, False, True]
+        assert found[1].msg_id == ID
+
+
+def test_many_brackets_are_not_depth():
+    wide = GOOD | {"values": {"a": [[n] for n in range(100)], "text": "[" * 100}}
+    assert payload._usual(json.dumps(wide).encode()) == [Message(ID, MOMENT, 1, wide["values"])]
+    assert payload._usual(json.dumps(GOOD | {"values": {"a": nested(300)}}).encode()) == []
+
+
+def test_an_integer_that_nobody_could_write_out_is_a_mistake():
+    assert isinstance(payload.decode(cbor2.dumps(GOOD | {"values": {"a": 10**400}}))[0], Message)
+    assert payload.decode(cbor2.dumps(GOOD | {"values": {"a": 10**5000}}))[0].reason == "encoding"
+
+
+def test_the_size_is_told_unpacked(encode):
+    plain = encode([GOOD] * 20)
+    packed = zstandard.ZstdCompressor().compress(plain)
+    assert len(packed) < len(plain) / 2
+    assert payload.sized(packed) == payload.sized(plain) == (payload.decode(plain), len(plain))
+    bomb = zstandard.ZstdCompressor().compress(b"[" * (MAX_PAYLOAD_BYTES + 1))
+    assert payload.sized(bomb)[1] == MAX_PAYLOAD_BYTES
 
 
 @pytest.mark.parametrize("bad", [b"1e400", b'"\\u0000"', b"9" * 5000])
@@ -176,3 +218,31 @@ def test_no_cbor_makes_it_raise(item):
 @given(almost | st.lists(almost, max_size=4))
 def test_no_json_makes_it_raise(item):
     well_told(payload.decode(json.dumps(item, default=str).encode()))
+
+
+usual = st.fixed_dictionaries(
+    {
+        "msg_id": st.uuids().map(str),
+        "ts": st.integers(-(10**14), 10**14)
+        | st.datetimes(timezones=st.timezones()).map(lambda each: each.isoformat()),
+        "schema_version": st.integers(1, 32767),
+        "values": st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.floats() | st.text()),
+    }
+)
+
+
+@given(usual | almost | st.lists(usual | almost, min_size=1, max_size=4))
+def test_what_is_read_in_one_go_is_what_the_careful_way_reads(item):
+    data = json.dumps(item, default=str).encode()
+    if quick := payload._usual(data):
+        assert quick == payload._any(data)
+
+
+@pytest.mark.parametrize(
+    "ts", ["2026-03-01T12:00:00.123Z", "2026-03-01T13:00:00.123456+01:00", "2026-03-01t12:00:00.1239z", 1772366400123]
+)
+def test_usual_envelopes_are_read_in_one_go(ts):
+    told = GOOD | {"ts": ts}
+    assert payload._usual(json.dumps(told).encode()) == [Message(ID, MOMENT, 1, GOOD["values"])]
+    assert payload._usual(json.dumps([told] * 2).encode()) == [Message(ID, MOMENT, 1, GOOD["values"])] * 2
+    assert payload._usual(json.dumps(told | {"later": 1}).encode()) == []

@@ -120,6 +120,17 @@ def test_garbage_is_refused_while_its_neighbours_are_stored(device, name):
     assert DeadLetter.objects.count() == len({item.reason for item in outcome.refused})
 
 
+@pytest.mark.parametrize("levels", [20, 300, 900])
+def test_deep_json_is_refused_and_its_device_hears_of_it(device, levels):
+    """Also in an open schema: who reads it back has less of a stack."""
+    SchemaFactory(device_type=device.device_type, version=2, open=True)
+    told = envelope(schema_version=2, values={"temperature_c": 1, "x": json.loads("[" * levels + "]" * levels)})
+    outcome = ingest.store_batch([message(device, envelope()), message(device, told)])
+    assert (outcome.stored, [item.reason for item in outcome.refused]) == (1, ["encoding"])
+    (answer,) = outcome.settled.values()
+    assert [str(each.msg_id) for each in answer.refused] == [told["msg_id"]]
+
+
 def test_only_what_came_at_qos_1_is_settled(device):
     one, zero = envelope(), envelope()
     outcome = ingest.store_batch(

@@ -1,6 +1,8 @@
+import json
 import random
+import struct
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import OperationalError, connection, transaction
@@ -8,7 +10,7 @@ from django.utils import timezone
 
 from telemetry import ingest, partitions
 from telemetry.models import Latest, Reading
-from telemetry.store import store
+from telemetry.store import _plain, store
 from tests.factories import DeviceFactory, SchemaFactory
 from tests.fleetportal.workers import kill, workers
 from tests.telemetry.messages import envelope, message, noon, row
@@ -37,6 +39,21 @@ def test_a_reading_is_stored_as_it_is(device, schema):
     assert (kept.metrics, kept.extra, kept.flags, kept.schema_id) == ([None, 1e308, -0.5], {"note": "ä"}, 1, schema.pk)
 
 
+@pytest.mark.parametrize(
+    "metrics", [[], [None], [None, None], [0.0], [-0.0, 5e-324, 1.7e308], [1.5, None, 3], [1, True]]
+)
+@pytest.mark.parametrize("extra", [None, "{}", '{"note": "\N{SNOWMAN}\\n"}'])
+def test_what_stands_in_a_row_is_what_comes_out_of_the_database(device, schema, metrics, extra):
+    """Whatever way it was spelt for COPY."""
+    moments = [datetime(1999, 12, 31, 23, 59, 59, 999000, UTC), noon(), datetime(2100, 1, 1, tzinfo=UTC)]
+    told = [row(device, schema, ts, metrics=metrics, extra=extra, received_at=ts, flags=ts.year) for ts in moments]
+    assert put(*told) == 3
+    kept = Reading.objects.order_by("ts")
+    assert [(each.ts, each.received_at, each.flags) for each in kept] == [(ts, ts, ts.year) for ts in moments]
+    assert {tuple(each.metrics) for each in kept} == {tuple(metrics)}
+    assert [each.extra for each in kept] == [extra and json.loads(extra)] * 3
+
+
 def test_the_same_key_is_stored_once_whatever_else_it_says(device, schema):
     told = row(device, schema, noon())
     again = row(device, schema, noon(), value=9.9, msg_id=told.msg_id)
@@ -61,6 +78,29 @@ def test_the_latest_is_the_newest_by_the_devices_clock(device, schema):
         put(row(device, schema, noon() + timedelta(minutes=minute), value=minute))
     latest = Latest.objects.get()
     assert (latest.ts, latest.metrics[0]) == (noon() + timedelta(minutes=5), 5.0)
+
+
+def test_the_latest_of_a_clock_ahead_gives_way_to_what_was_received_after_it(device, schema):
+    now = timezone.now()
+    ahead, right = now + timedelta(hours=20), now - timedelta(minutes=5)
+    later = now + timedelta(seconds=1)
+    for ts, received_at, newest in [(ahead, now, ahead), (right, now, ahead), (right, later, right)]:
+        put(row(device, schema, ts, received_at=received_at))
+        with connection.cursor() as cursor:
+            cursor.execute("TRUNCATE incoming")  # as the end of a batch's own transaction does
+        assert Latest.objects.get().ts == newest
+
+
+def test_the_latest_of_a_clock_a_little_ahead_stays(device, schema):
+    ahead = timezone.now() + timedelta(seconds=50)
+    put(row(device, schema, ahead))
+    put(row(device, schema))
+    assert Latest.objects.get().ts == ahead
+
+
+def test_what_all_threads_share_of_a_row_cannot_be_changed():
+    """A list that two of them filled would give one device the numbers of another."""
+    assert [type(each) for each in _plain(3)] == [struct.Struct, tuple]
 
 
 def test_two_batches_in_one_transaction_do_not_see_each_others_rows(device, schema):
