@@ -5,9 +5,10 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.widgets import AdminTextareaWidget, AutocompleteSelectMultiple
+from django.contrib.admin.widgets import AdminTextareaWidget
 from django.core.files.uploadedfile import UploadedFile
 
+from devices.admin.base import SeveralSearched
 from devices.models import DeviceType
 from firmware import sboms, signing
 from firmware.admin.refusals import RefusableForm
@@ -59,7 +60,7 @@ class ReleaseForm(RefusableForm):
 
     device_types = forms.ModelMultipleChoiceField(
         DeviceType.objects.all(), label="Device types", help_text="Hardware it is made for.",
-        widget=AutocompleteSelectMultiple(Release._meta.get_field("device_types"), admin.site),
+        widget=SeveralSearched(Release._meta.get_field("device_types"), admin.site),
     )  # fmt: skip
     file = forms.FileField(
         label="Image", max_length=100, help_text="The file that devices install. Its name is part of what was signed."

@@ -1,20 +1,20 @@
-"""What all views of this room have in common: whose door it is, where a mistake is, and pages by cursor."""
+"""What all views of this room have in common: whose door it is, and what a change is conditional on."""
 
 import hashlib
 from typing import Any
 
-from django.db import models
-from rest_framework import serializers
-from rest_framework.exceptions import ErrorDetail, ValidationError
-from rest_framework.pagination import CursorPagination
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices import problems
+from devices.rest import Pages, Strict, Text, handle, mistake, page
 from firmware.errors import FirmwareError
+
+__all__ = [
+    "Allowed", "OptionalReasonRequest", "Pages", "ReasonRequest", "Strict", "Text", "View", "check_match", "etag",
+    "mistake", "page", "require_match",
+]  # fmt: skip
 
 
 class Allowed(BasePermission):
@@ -45,57 +45,11 @@ class View(APIView):
 
     def get_exception_handler(self) -> Any:
         """As everywhere, and with the way to the mistake."""
-        return _handle
+        return handle
 
     def get_authenticate_header(self, request: Request) -> str:
         """Nobody in particular is told to sign in (401): DRF has 403 for that where only sessions count."""
         return super().get_authenticate_header(request) or 'Session realm="portal"'
-
-
-def _handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    answer = problems.handle(error, context)
-    if answer is not None and isinstance(error, ValidationError):
-        path, text = mistake(error.detail)
-        answer.data |= {"detail": f"{path}: {text}", "path": path}
-    return answer
-
-
-def mistake(detail: Any, path: str = "$") -> tuple[str, str]:
-    """The first mistake in what DRF says of a document: a way to it (JSONPath) and what it is."""
-    if isinstance(detail, dict) and detail:
-        key, inner = next(iter(detail.items()))
-        if key == "non_field_errors":
-            return mistake(inner, path)
-        return mistake(inner, f"{path}[{key}]" if str(key).isdigit() else f"{path}.{key}")
-    if isinstance(detail, list) and detail:
-        if all(isinstance(each, ErrorDetail) for each in detail):
-            return path, str(detail[0])
-        number = next(number for number, each in enumerate(detail) if each)
-        return mistake(detail[number], f"{path}[{number}]")
-    return path, str(detail)
-
-
-class Strict(serializers.Serializer[Any]):
-    """Refuses what it does not know: a misspelt limit must not become the usual one."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        """As DRF, after a look at the names."""
-        if isinstance(data, dict):
-            unknown = [str(name) for name in data if name not in self.fields]
-            if unknown:
-                raise ValidationError({unknown[0][:100]: "There is no such field."})
-        return super().to_internal_value(data)
-
-
-class Text(serializers.CharField):
-    """Text, and nothing that could be written as text: DRF takes numbers, too."""
-
-    def to_internal_value(self, data: Any) -> str:
-        """As it is."""
-        if not isinstance(data, str):
-            self.fail("invalid")
-        told: str = super().to_internal_value(data)
-        return told
 
 
 class ReasonRequest(Strict):
@@ -108,21 +62,6 @@ class OptionalReasonRequest(Strict):
     """Why, where the act speaks for itself."""
 
     reason = Text(max_length=200, required=False, default="", allow_blank=True)
-
-
-class Pages(CursorPagination):
-    """Pages of a list that grows at one end: the next one is asked for by what `next` says."""
-
-    page_size = 50
-    page_size_query_param = "limit"
-    max_page_size = 200
-
-
-def page(request: Request, rows: models.QuerySet[Any], ordering: str, view: APIView) -> tuple[list[Any], "Pages"]:
-    """One page of rows, and what makes an answer of it."""
-    pages = Pages()
-    pages.ordering = (ordering,)
-    return list(pages.paginate_queryset(rows, request, view) or []), pages
 
 
 def etag(plan: dict[str, Any], figures: Any) -> str:

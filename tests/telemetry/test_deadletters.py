@@ -53,6 +53,11 @@ def test_texts_no_column_holds_are_made_to_fit():
     assert "\0" not in kept.topic + kept.detail + kept.path
 
 
+def test_half_a_character_is_told_as_a_question_mark():
+    deadletters.keep([letter(detail="\ud800x", path="$.\udc00", topic="/\ud800")], NOW)
+    assert DeadLetter.objects.values_list("detail", "path", "topic").get() == ("?x", "$.?", "/?")
+
+
 def test_nothing_refused_writes_nothing(django_assert_num_queries):
     with django_assert_num_queries(0):
         deadletters.keep([], NOW)
@@ -67,6 +72,13 @@ def test_what_a_device_adds_in_an_hour_is_bounded_and_the_rest_is_counted():
     assert DeadLetter.objects.filter(device=device).count() == deadletters.HOURLY + 1
     flood = DeadLetter.objects.get(reason="flood")
     assert (flood.count, flood.device) == (50, device)
+
+
+def test_what_nobody_known_adds_in_an_hour_is_bounded_too():
+    for batch in range(3):
+        deadletters.keep([letter(f"{batch} {number}".encode()) for number in range(deadletters.HOURLY)], NOW)
+    assert DeadLetter.objects.count() == deadletters.HOURLY + 1
+    assert DeadLetter.objects.get(reason="flood").count == 2 * deadletters.HOURLY
 
 
 def test_old_letters_are_purged(settings):
