@@ -1,77 +1,88 @@
-"""Daily partitions of the readings: made ahead, and made late without losing what fell into the DEFAULT one."""
+"""Which partitions there are: made days ahead, made late where readings strayed, dropped when they are too old."""
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 
 import structlog
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection
+
+from telemetry import trees
+from telemetry.trees import Tree
 
 log = structlog.get_logger(__name__)
 
-TABLE = "telemetry_reading"
-STRAYS = "telemetry_reading_default"
-_LOCK = 0x9A57  # advisory lock: two workers make a day once
+# Rows that never change are frozen by the vacuum that their number calls for, not read once more years later.
+_APPENDED = "autovacuum_freeze_min_age = 0"
+# The hour under way is written anew every few minutes: its old versions make room before they are a fifth of the month.
+_REWRITTEN = "autovacuum_vacuum_scale_factor = 0.02"
+
+READINGS = Tree("telemetry_reading", "ts", _APPENDED)
+MINUTES = Tree("telemetry_minute", "start", _APPENDED)
+HOURS = Tree("telemetry_hour", "start", _REWRITTEN, monthly=True)
+TREES = (READINGS, MINUTES, HOURS)
+STRAYS = READINGS.strays
 
 
 def partition(day: date) -> str:
-    """Table name of a day (UTC)."""
-    return f"{TABLE}_{day:%Y%m%d}"
+    """Table name of a day (UTC) of readings."""
+    return READINGS.part(day)
+
+
+def days() -> list[date]:
+    """Days (UTC) whose readings have a partition, the oldest first."""
+    return trees.parts(READINGS)
 
 
 def make_day(day: date) -> bool:
-    """Make the partition of a day, moving its strays in. Returns False when it is there already.
-
-    Raises OperationalError when somebody reads the table for longer than two seconds meanwhile.
-    """
-    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    end = start + timedelta(days=1)
-    name = partition(day)
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        cursor.execute("SELECT to_regclass(%s)", [name])
-        if cursor.fetchone()[0] is not None:
-            return False
-        # A long read holds these tables: better no partition today than no ingest while we wait behind it.
-        cursor.execute("SET LOCAL lock_timeout = '2s'")
-        # Made beside the tree, filled, then attached: PostgreSQL refuses a day whose rows lie in DEFAULT.
-        cursor.execute(f"CREATE TABLE {name} (LIKE {TABLE} INCLUDING ALL)")
-        # Who inserts meanwhile must wait before it chose DEFAULT, else it would be refused there a moment later.
-        cursor.execute(f"LOCK TABLE ONLY {TABLE} IN SHARE ROW EXCLUSIVE MODE")
-        cursor.execute(f"LOCK TABLE {STRAYS} IN ACCESS EXCLUSIVE MODE")
-        cursor.execute(
-            f"WITH moved AS (DELETE FROM {STRAYS} WHERE ts >= %s AND ts < %s RETURNING *) "  # noqa: S608 (our names)
-            f"INSERT INTO {name} SELECT * FROM moved",
-            [start, end],
-        )
-        cursor.execute(f"ALTER TABLE {TABLE} ATTACH PARTITION {name} FOR VALUES FROM ('{start}') TO ('{end}')")
-    return True
+    """Make the partition of a day of readings; see trees.make."""
+    return trees.make(READINGS, day)
 
 
-def make_ahead(now: datetime) -> list[date]:
-    """Make yesterday's to the coming days' partitions, and those of all strays. Returns the days made."""
-    today = now.astimezone(UTC).date()
-    days = [today + timedelta(days=ahead) for ahead in range(-1, settings.PARTITION_DAYS_AHEAD + 1)]
-    return [day for day in [*days, *stray_days()] if _made(day)]
+def drop_day(day: date, check: Callable[[], bool]) -> bool:
+    """Drop a day of readings, if `check` agrees; see trees.drop. Only the archive does that."""
+    return trees.drop(READINGS, day, check)
 
 
-def _made(day: date) -> bool:
-    try:
-        return make_day(day)
-    except OperationalError as error:
-        log.warning("partition_not_made", day=str(day), error=str(error).strip())
-        return False  # tried again every hour; there are days of room
+def make_ahead(now: datetime) -> list[str]:
+    """Make yesterday's to the coming days' partitions, and those of all strays. Returns the names of those made."""
+    today = _day(now)
+    ahead = [today + timedelta(days=number) for number in range(-1, settings.PARTITION_DAYS_AHEAD + 1)]
+    months = [today, HOURS.after(today)]
+    made = [*_make(READINGS, ahead), *_make(MINUTES, ahead), *_make(HOURS, months)]
+    return made + heal()
+
+
+def heal() -> list[str]:
+    """Make the partitions of all strays. Returns the names of those made."""
+    return [name for tree in TREES for name in _make(tree, trees.stray_days(tree))]
+
+
+def drop_old(now: datetime) -> list[str]:
+    """Drop rollups that are too old: minutes after MINUTE_DAYS, hours after HOUR_DAYS. Returns the names dropped."""
+    old_minutes = [day for day in trees.parts(MINUTES) if MINUTES.after(day) <= oldest_minutes(now)]
+    old_hours = [day for day in trees.parts(HOURS) if not keeps_hours(day, now)]
+    return [*_each(trees.drop, MINUTES, old_minutes), *_each(trees.drop, HOURS, old_hours)]
+
+
+def oldest_minutes(now: datetime) -> date:
+    """The oldest day (UTC) whose minutes are kept."""
+    return _day(now) - timedelta(days=settings.MINUTE_DAYS)
+
+
+def keeps_hours(day: date, now: datetime) -> bool:
+    """Are hours of this day (UTC) kept? They go by the month."""
+    return HOURS.after(day) > _day(now) - timedelta(days=settings.HOUR_DAYS)
 
 
 def stray_days() -> list[date]:
-    """Days (UTC) that have readings in the DEFAULT partition."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT DISTINCT (ts AT TIME ZONE 'UTC')::date FROM {STRAYS} ORDER BY 1")  # noqa: S608
-        return [row[0] for row in cursor.fetchall()]
+    """Days (UTC) that have readings in the DEFAULT partition, the oldest first."""
+    return trees.stray_days(READINGS)
 
 
 def days_ahead(now: datetime) -> int:
     """How many days from today on have a partition without a gap; 0 means today's is missing."""
-    today = now.astimezone(UTC).date()
+    today = _day(now)
     with connection.cursor() as cursor:
         names = [partition(today + timedelta(days=ahead)) for ahead in range(settings.PARTITION_DAYS_AHEAD + 1)]
         cursor.execute("SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NOT NULL", [names])
@@ -80,3 +91,24 @@ def days_ahead(now: datetime) -> int:
         if name not in present:
             return ahead
     return len(names)
+
+
+def _day(now: datetime) -> date:
+    return now.astimezone(UTC).date()
+
+
+def _make(tree: Tree, wanted: Iterable[date]) -> list[str]:
+    return _each(trees.make, tree, sorted({tree.first(day) for day in wanted}))
+
+
+def _each(work: Callable[[Tree, date], bool], tree: Tree, days: Iterable[date]) -> list[str]:
+    """Names of the parts for which it did something. Who reads the table stands in the way of all: it ends at once."""
+    done = []
+    for day in days:
+        try:
+            if work(tree, day):
+                done.append(tree.part(day))
+        except OperationalError as error:
+            log.warning("partition_busy", partition=tree.part(day), error=str(error).strip())
+            break  # tried again within the hour; there are days of room
+    return done
