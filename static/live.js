@@ -1,25 +1,31 @@
-// <live-chart>: a device's newest values as tiles and a chart of the chosen one, a moment after the device spoke.
+// <live-chart>: a device's newest values as tiles and a chart of chosen ones, a moment after the device spoke; over any
+// range of the past, beside other devices, before what was usual.
 
-import { moment, now, reading, span, tick } from "./format.js";
+import { Compare } from "./chart/compare.js";
+import { append, EMPTY, held, sums } from "./chart/data.js";
+import { HEIGHT, main, make, nearest, table } from "./chart/plot.js";
+import { asked, bounds, fixed, LEAST, length, local, rolling, typed, zoomed } from "./chart/range.js";
+import { entry, notes, readout, summary, told } from "./chart/words.js";
+import { now, reading, span } from "./format.js";
 import { live } from "./socket.js";
 
-const { uPlot } = globalThis;
-const HEIGHT = 280;
-const [LOW, HIGH] = [":low", ":high"]; // beside a metric's averages: the extremes of the same buckets
 const RELOAD = 60_000; // averages of long ranges are fetched again when a bucket is full, at most this often
+const BESIDE = 5_000; // other devices are fetched again, at most this often
+const ZOOMS = { "+": 0.5, "=": 0.5, "-": 2 };
 const STATES = {
   loading: "Loading", live: "Live", quiet: "No data", empty: "No data", failed: "Could not load, trying again",
   lost: "Connection lost, reconnecting", stale: "Updates are delayed", refused: "Signed out: reload the page",
-  changed: "The device speaks a new schema: reload the page",
+  changed: "The device speaks a new schema: reload the page", past: "Past", wrong: "Cannot be drawn",
 };
 
 class LiveChart extends HTMLElement {
-  #times = [];
-  #values = {};
-  #step = 1000;
-  #seconds = 900;
+  #data = EMPTY;
+  #range = rolling(900, "15 minutes");
+  #before = []; // ranges to go back to from a zoom
   #phase = "loading";
   #fetched = 0;
+  #band = null; // null: not wanted; what the server said otherwise
+  #usual = false;
   #signals;
 
   connectedCallback() {
@@ -32,19 +38,23 @@ class LiveChart extends HTMLElement {
     live.addEventListener("change", ({ detail }) => this.#changed(detail), { signal });
     live.addEventListener("again", () => this.#load(), { signal });
     live.addEventListener("state", () => this.#tell(), { signal });
-    this.addEventListener("click", (event) => this.#clicked(event.target.closest("button")), { signal });
     live.watch([this.dataset.device]);
     if (!this.numbers.length) return;
     this.find(".chart").hidden = false;
     this.plot = this.find(".plot");
-    this.plot.addEventListener("keydown", (event) => this.#walk(event), { signal });
+    this.compare = new Compare(this.find(".compare"), this.dataset.comparable, () => this.#begin());
+    this.addEventListener("click", ({ target }) => this.#clicked(target.closest("button")), { signal });
+    this.find(".custom").addEventListener("submit", (event) => this.#custom(event), { signal });
+    this.find(".custom").addEventListener("input", () => this.find("[name=to]").setCustomValidity(""), { signal });
+    this.plot.addEventListener("keydown", (event) => this.#key(event), { signal });
     this.plot.addEventListener("blur", () => this.chart.setCursor({ left: -10, top: -10 }), { signal });
     for (const metric of this.numbers) this.tile(metric).disabled = false;
-    this.sizes = new ResizeObserver(() => this.plot.clientWidth && this.chart?.setSize(this.#size()));
+    this.find("[data-do=several]").hidden = this.numbers.length < 2;
+    this.sizes = new ResizeObserver(() => this.plot.clientWidth && this.chart?.setSize({ width: this.plot.clientWidth, height: HEIGHT }));
     this.sizes.observe(this.plot);
-    this.clock = setInterval(() => this.#draw(), 1000);
-    this.#choose(this.numbers[0]);
-    this.#load();
+    this.clock = setInterval(() => this.#second(), 1000);
+    this.chosen = [this.numbers[0]];
+    this.#begin();
   }
 
   disconnectedCallback() {
@@ -56,51 +66,137 @@ class LiveChart extends HTMLElement {
 
   find = (selector) => this.querySelector(selector);
   tile = (metric) => this.find(`[data-metric="${metric.name}"]`);
+  get several() { return this.find("[data-do=several]").getAttribute("aria-pressed") === "true"; }
+  get beside() { return this.compare.chosen.size > 0; }
+
+  // The lines that are wanted: metrics of this device, or one metric of several devices.
+  get lines() {
+    const [metric] = this.chosen;
+    if (!this.beside) return this.chosen.map((each) => ({ ...each, key: each.name }));
+    const names = [[this.dataset.device, this.dataset.name], ...this.compare.chosen];
+    return names.map(([key, label]) => ({ ...metric, key, label }));
+  }
 
   #clicked(button) {
-    const metric = this.numbers.find(({ name }) => name === button?.dataset.metric);
+    if (!button) return;
+    const metric = this.numbers.find(({ name }) => name === button.dataset.metric);
     if (metric) this.#choose(metric);
-    if (!button?.dataset.seconds) return;
-    this.#seconds = Number(button.dataset.seconds);
-    press(this.querySelectorAll("[data-seconds]"), button);
-    this.#times = [];
+    const { seconds } = button.dataset;
+    if (seconds) this.#show(rolling(Number(seconds), button.getAttribute("aria-label")));
+    const acts = {
+      back: () => this.#back(), several: () => this.#toggleSeveral(button), usual: () => this.#toggleUsual(button),
+      custom: () => this.#open(button, ".custom", "[name=from]"), compare: () => this.#open(button, ".compare", "input"),
+    };
+    acts[button.dataset.do]?.();
+  }
+
+  // Alone it is the one drawn; with several at once it comes or goes. More than two units have no room for axes.
+  #choose(metric) {
+    if (!this.several) this.chosen = [metric];
+    else if (!this.chosen.includes(metric)) this.chosen = twoUnits([...this.chosen, metric]);
+    else if (this.chosen.length > 1) this.chosen = this.chosen.filter((each) => each !== metric);
+    this.#begin();
+  }
+
+  #toggleSeveral(button) {
+    press([button], this.several ? null : button);
+    if (this.several) this.compare.clear();
+    else this.chosen = this.chosen.slice(0, 1);
+    this.#begin();
+  }
+
+  #toggleUsual(button) {
+    this.#usual = !this.#usual;
+    press([button], this.#usual ? button : null);
+    this.#begin();
+  }
+
+  #open(button, panel, first) {
+    const place = this.find(panel);
+    place.hidden = !place.hidden;
+    button.setAttribute("aria-expanded", !place.hidden);
+    if (place.hidden) return;
+    if (panel === ".compare") this.compare.search();
+    else [this.find("[name=from]").value, this.find("[name=to]").value] = bounds(this.#range).map(local);
+    place.querySelector(first).focus();
+  }
+
+  #custom(event) {
+    event.preventDefault();
+    const range = typed(this.find("[name=from]"), this.find("[name=to]"));
+    if (range) this.#show(range);
+  }
+
+  #show(range, before = []) {
+    [this.#range, this.#before] = [range, before];
+    for (const button of this.querySelectorAll("[data-seconds]")) {
+      button.setAttribute("aria-pressed", Number(button.dataset.seconds) === range.seconds);
+    }
+    this.find("[data-do=back]").hidden = !before.length;
+    this.#begin();
+  }
+
+  #zoom(range) {
+    if (range && length(range) >= LEAST) this.#show(range, [...this.#before, this.#range]);
+  }
+
+  #back() {
+    const focused = this.find("[data-do=back]") === document.activeElement;
+    const before = [...this.#before];
+    this.#show(before.pop(), before);
+    if (focused && !before.length) this.plot.focus();
+  }
+
+  // Something else is to be drawn: what is there stays, dimmed, until it comes.
+  #begin() {
+    const { lines } = this;
+    if (this.beside) [this.chosen, this.#phase] = [this.chosen.slice(0, 1), "loading"];
+    if (this.beside) press([this.find("[data-do=several]")], null);
+    press(this.querySelectorAll("[data-metric]"), ...this.chosen.map(this.tile));
+    this.find("#chart-title").textContent = this.chosen.map((each) => each.label).join(", ");
+    const usual = this.find("[data-do=usual]");
+    usual.disabled = lines.length > 1 || lines[0].kind === "boolean";
+    if (this.compare.metric !== this.chosen[0]) this.compare.about(this.chosen[0]);
+    this.#data = EMPTY;
+    this.#band = null;
     this.#load();
   }
 
-  #choose(metric) {
-    this.metric = metric;
-    press(this.querySelectorAll("[data-metric]"), this.tile(metric));
-    this.find("#chart-title").textContent = metric.label;
-    this.chart?.destroy();
-    this.chart = new uPlot(options(metric, this.plot, (index) => this.#read(index)), [[], []], this.plot);
-    this.chart.setSize(this.#size());
-    this.#draw();
-  }
-
-  #size() {
-    return { width: this.plot.clientWidth || 600, height: HEIGHT };
+  get #wantsBand() {
+    return this.#usual && !this.find("[data-do=usual]").disabled;
   }
 
   async #load() {
-    if (!this.metric) return;
-    const asked = (this.#fetched = now());
-    if (!this.#times.length) this.#phase = "loading";
-    this.#draw();
+    if (!this.chosen) return;
+    const question = (this.#fetched = now());
+    const { lines } = this;
+    if (this.#data === EMPTY) this.#phase = "loading";
+    this.#tell();
     try {
-      const answer = await fetch(`${this.dataset.series}?seconds=${this.#seconds}`);
-      if (asked !== this.#fetched) return; // a newer question is on its way
-      if (answer.status === 401 || answer.status === 403) return location.reload();
-      if (!answer.ok) throw new Error(answer.statusText);
-      const series = await answer.json();
-      if (asked !== this.#fetched) return;
-      [this.#times, this.#step, this.#phase] = [series.times, series.step_ms, "live"];
-      this.#values = { ...series.values, ...ended(series.lows, LOW), ...ended(series.highs, HIGH) };
-    } catch {
-      if (asked !== this.#fetched) return;
-      this.#phase = "failed";
-      setTimeout(() => asked === this.#fetched && this.#load(), 4000 + Math.random() * 2000);
+      const usual = this.#wantsBand ? this.#ask(this.#address(lines, this.dataset.band)) : null;
+      const [series, band] = await Promise.all([this.#ask(this.#address(lines)), usual]);
+      if (question !== this.#fetched) return; // a newer question is on its way
+      [this.#data, this.#band, this.#phase] = [held(series, lines), band, this.#range.seconds ? "live" : "past"];
+      this.#build();
+    } catch (error) {
+      if (question !== this.#fetched) return;
+      this.#phase = error.status === 400 || error.status === 404 ? "wrong" : "failed";
+      if (this.#phase === "failed") setTimeout(() => question === this.#fetched && this.#load(), 4000 + Math.random() * 2000);
     }
     this.#draw();
+  }
+
+  #address(lines, band = "") {
+    const metrics = this.chosen.map(({ name }) => `metric=${name}`).join("&");
+    const devices = this.beside && !band ? lines.map(({ key }) => `device=${key}`).join("&") : "";
+    return `${band || (devices ? this.dataset.comparison : this.dataset.series)}?${asked(this.#range)}&${metrics}&${devices}`;
+  }
+
+  async #ask(address) {
+    const answer = await fetch(address);
+    if (answer.status === 401 || answer.status === 403) location.reload();
+    if (!answer.ok) throw Object.assign(new Error(answer.statusText), { status: answer.status });
+    return answer.json();
   }
 
   #changed({ device, reading: newest }) {
@@ -115,75 +211,69 @@ class LiveChart extends HTMLElement {
       const value = index < 0 ? newest.extra?.[metric.name] : newest.metrics[index];
       this.find(`#value-${metric.name}`).textContent = reading(value, metric.kind);
     }
-    this.#append(newest);
+    if (this.#phase !== "live" || this.beside) return this.#tell();
+    const place = (line) => newest.metrics[this.numbers.findIndex(({ name }) => name === line.key)];
+    const full = append(this.#data, newest.ts, place, now() - this.#range.seconds * 1050);
+    if (full && this.#data.step > 2000 && now() - this.#fetched > RELOAD) this.#load();
     this.#draw();
   }
 
-  #append({ ts, metrics }) {
-    const last = this.#times.at(-1) ?? 0;
-    if (this.#phase !== "live" || ts <= last) return;
-    const full = ts - last >= this.#step;
-    if (full) this.#times.push(ts);
-    this.numbers.forEach(({ name }, index) => {
-      const value = metrics[index] ?? null;
-      this.#put(name, value, full, (_, next) => next);
-      this.#put(name + LOW, value, full, Math.min);
-      this.#put(name + HIGH, value, full, Math.max);
-    });
-    while (this.#times[0] < now() - this.#seconds * 1050) {
-      this.#times.shift();
-      for (const values of Object.values(this.#values)) values.shift();
-    }
-    if (full && this.#step > 2000 && now() - this.#fetched > RELOAD) this.#load();
+  #second() {
+    const wait = Math.max(BESIDE, Math.min(this.#data.step, RELOAD));
+    if (this.beside && this.#phase === "live" && now() - this.#fetched > wait && !document.hidden) this.#load();
+    this.#draw();
   }
 
-  #put(name, value, full, merge) {
-    const last = this.#times.length - 1;
-    const values = (this.#values[name] ??= Array(last).fill(null));
-    const before = full ? null : (values[last] ?? null);
-    values[last] = before === null || value === null ? (value ?? before) : merge(before, value);
+  // The legend names the lines and lends them its colours.
+  #build() {
+    const { lines } = this.#data;
+    const usual = this.#band?.times.length > 0;
+    const items = lines.map(({ label }, index) => entry(label, index + 1));
+    if (this.#wantsBand) items.push(entry(usual ? "Usual at this time of day" : this.#band.reason, usual ? "usual" : "none"));
+    if (usual && this.#band.outside.length) items.push(entry("Unusual", "outside"));
+    const legend = this.find(".legend");
+    const shape = items.map((each) => each.className + each.textContent).join() + lines.map((line) => line.unit + line.kind);
+    if (shape === this.shape) return;
+    this.shape = shape;
+    legend.replaceChildren(...items);
+    legend.hidden = items.length < 2;
+    this.chart?.destroy();
+    const swatches = items.slice(0, lines.length + (usual ? 1 : 0)).map((each) => each.firstElementChild);
+    const on = { cursor: (index) => this.#read(index), zoom: (since, until) => this.#zoom(fixed(since, until)) };
+    this.chart = make(this.plot, lines, swatches, usual, on);
   }
 
   #draw() {
-    const [xs, ys] = gapped(this.#times, this.#values[this.metric.name] ?? [], this.#step);
-    const max = Math.max(now(), xs.at(-1) ?? 0);
-    const min = max - this.#seconds * 1000;
+    this.#tell();
+    if (!this.chart || this.#data === EMPTY) return;
+    const band = this.#band?.times.length ? this.#band : null;
+    const [min, max] = bounds(this.#range, this.#data.times.at(-1));
+    this.main = main(this.#data.lines, band);
     this.chart.batch(() => {
-      this.chart.setData([xs, ys], false);
+      this.chart.setData(table(this.#data, band), false);
       this.chart.setScale("x", { min, max });
     });
-    const shown = (end) =>
-      (this.#values[this.metric.name + end] ?? []).filter((value, index) => value !== null && this.#times[index] >= min);
-    this.#sum(shown(""), shown(LOW), shown(HIGH));
-    this.#tell();
+    this.#sum(min, max);
   }
 
-  // Extremes are those of the readings, not of the averages drawn: a short excursion must not vanish in a long range.
-  #sum(known, lows, highs) {
-    const mean = known.reduce((sum, value) => sum + value, 0) / known.length;
-    const yes = this.metric.kind === "boolean";
-    const [low, high] = [Math.min(...lows), Math.max(...highs)].map((value) => this.#text(known.length ? value : null));
-    const sums = { low, mean: this.#text(known.length ? mean : null), high };
-    if (yes) sums.mean = known.length ? `${Math.round(mean * 100)} % Yes` : "—";
-    for (const [name, text] of Object.entries(sums)) {
-      const place = this.find(`[data-sum=${name}]`);
-      place.textContent = text;
-      place.parentElement.hidden = yes && name !== "mean";
+  #sum(min, max) {
+    const { lines } = this.#data;
+    const found = sums(this.#data, min, max);
+    const words = told(lines[0], found);
+    this.find(".chart-sums").hidden = lines.length > 1;
+    for (const place of this.querySelectorAll("[data-sum]")) {
+      place.textContent = words[place.dataset.sum] ?? "";
+      place.parentElement.hidden = !place.textContent;
     }
-    this.find(".chart-step").textContent = this.#step > 2000 ? `Each point is the average of ${span(this.#step)}.` : "";
-    const range = this.find("[data-seconds][aria-pressed=true]").getAttribute("aria-label");
-    const told = known.length ? (yes ? sums.mean : `lowest ${low}, highest ${high}`) : "no readings";
-    this.plot.setAttribute("aria-label", `${this.metric.label}, last ${range}: ${told}`);
-    const note = this.find(".plot-note");
-    note.hidden = known.length > 0 || this.#phase !== "live";
-    note.textContent = `No readings in the last ${range}.`;
+    this.find(".chart-step").textContent = notes(this.#data);
+    this.plot.setAttribute("aria-label", summary(lines, found, this.#range));
   }
 
   #tell() {
     const silent = now() - this.heard;
-    let state = live.state in STATES ? live.state : this.#phase;
+    let state = live.state in STATES && this.#phase !== "past" ? live.state : this.#phase;
     if (state === "live" && silent > this.dataset.silence * 500) state = "quiet";
-    if (state === "live" && !this.#times.length) state = "empty";
+    if (state === "live" && !this.#data.times.length) state = "empty";
     const place = this.find(".chart-state");
     if (!place) return;
     this.find(".chart").setAttribute("aria-busy", this.#phase === "loading");
@@ -192,76 +282,51 @@ class LiveChart extends HTMLElement {
       place.firstElementChild.textContent = STATES[state];
     }
     place.lastElementChild.textContent = state === "quiet" ? `for ${span(silent)}` : "";
+    const none = (this.#phase === "live" || this.#phase === "past") && !this.#data.times.length;
+    const note = this.find(".plot-note");
+    note.textContent = none ? `No readings ${this.#range.none}.` : this.#phase === "wrong" ? "This cannot be drawn any more." : "";
+    note.hidden = !note.textContent;
   }
 
   #read(index) {
     const { data } = this.chart ?? {};
-    const value = index === null || index === undefined ? null : data?.[1][index];
-    const text = value === null || value === undefined ? "" : `${this.#text(value)} · ${moment(data[0][index])}`;
-    this.find(".readout").textContent = text;
+    const shown = index !== null && index !== undefined && this.main && data?.[this.main];
+    const at = shown && nearest(data[this.main], index);
+    const { lines } = this.#data;
+    this.find(".readout").textContent = shown ? readout(lines, lines.map((_, place) => data[this.main + place][at]), data[0][at]) : "";
   }
 
-  #text(value) {
-    return [reading(value, this.metric.kind === "boolean" ? "boolean" : "number"), value !== null && this.metric.unit].filter(Boolean).join(" ");
-  }
-
-  #walk(event) {
+  #key(event) {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    const [xs, ys] = this.chart.data;
-    if (!by || !xs.length) return;
+    const { idx } = this.chart?.cursor ?? {};
+    const [xs] = this.chart?.data ?? [[]];
+    if (event.ctrlKey || event.metaKey || event.altKey || !this.main) return;
+    if (ZOOMS[event.key]) this.#zoom(zoomed(this.#range, ZOOMS[event.key], xs[idx]));
+    else if (event.key === "Escape" && this.#before.length) this.#back();
+    else if (by) this.#walk(xs, by, idx);
+    else return;
     event.preventDefault();
-    let index = this.chart.cursor.idx ?? (by < 0 ? xs.length : -1);
-    do index += by; while (ys[index] === null);
-    if (ys[index] === undefined) return;
-    const value = ys[index];
-    this.chart.setCursor({ left: this.chart.valToPos(xs[index], "x"), top: this.chart.valToPos(value, "y") });
+  }
+
+  #walk(xs, by, from) {
+    const ys = this.chart.data[this.main];
+    let index = from ?? (by < 0 ? xs.length : -1);
+    do index += by; while (index >= 0 && index < ys.length && (ys[index] === null || ys[index] === undefined));
+    if (ys[index] === undefined || ys[index] === null) return;
+    const scale = this.chart.series[this.main].scale;
+    this.chart.setCursor({ left: this.chart.valToPos(xs[index], "x"), top: this.chart.valToPos(ys[index], scale) });
   }
 }
 
-function ended(series, end) {
-  return Object.fromEntries(Object.entries(series).map(([name, values]) => [name + end, values]));
+// The newest choices win: metrics of the last two units stay.
+function twoUnits(metrics) {
+  const unit = (metric) => (metric.kind === "boolean" ? "yes" : metric.unit);
+  const kept = [...new Set(metrics.map(unit).reverse())].slice(0, 2);
+  return metrics.filter((metric) => kept.includes(unit(metric)));
 }
 
-function press(buttons, chosen) {
-  for (const button of buttons) button.setAttribute("aria-pressed", button === chosen);
-}
-
-// A silence much longer than usual is drawn as a gap: a line through it would be invented.
-function gapped(times, values, step) {
-  const points = times.map((time, index) => [time, values[index] ?? null]).filter(([, value]) => value !== null);
-  const waits = points.slice(1).map(([time], index) => time - points[index][0]).sort((a, b) => a - b);
-  const limit = 2.5 * Math.max(waits[waits.length >> 1] ?? 0, step, 1000);
-  const [xs, ys] = [[], []];
-  for (const [time, value] of points) {
-    if (xs.length && time - xs.at(-1) > limit) xs.push((time + xs.at(-1)) / 2), ys.push(null);
-    xs.push(time), ys.push(value);
-  }
-  return [xs, ys];
-}
-
-// Colours come from the stylesheet at every drawing, so that a change of theme needs no code.
-function options(metric, plot, read) {
-  const style = (name) => () => getComputedStyle(plot)[name];
-  const yes = metric.kind === "boolean";
-  const axis = { stroke: style("color"), font: "12px system-ui, sans-serif", grid: { stroke: style("outlineColor"), width: 1 }, ticks: { show: false } };
-  return {
-    width: 600, height: HEIGHT, ms: 1, legend: { show: false }, padding: [10, 20, 0, 0],
-    cursor: { drag: { x: false, y: false }, points: { size: 8 } },
-    scales: { y: { range: yes ? [-0.1, 1.1] : undefined } },
-    hooks: { setCursor: [({ cursor }) => read(cursor.idx)] },
-    axes: [
-      { ...axis, space: 90, size: 30, values: (_, ticks, __, ___, step) => ticks.map((time) => tick(time, step / 1000)) },
-      {
-        ...axis, size: 62,
-        splits: yes ? () => [0, 1] : undefined,
-        values: (_, ticks) => ticks.map((value) => (yes ? (value ? "Yes" : "No") : value.toLocaleString("en"))),
-      },
-    ],
-    series: [{}, {
-      stroke: style("stroke"), fill: style("fill"), width: 2, points: { show: false },
-      paths: yes ? uPlot.paths.stepped({ align: 1 }) : undefined,
-    }],
-  };
+function press(buttons, ...chosen) {
+  for (const button of buttons) button.setAttribute("aria-pressed", chosen.includes(button));
 }
 
 customElements.define("live-chart", LiveChart);

@@ -1,6 +1,7 @@
 """The WebSocket door: one socket a page. It says which devices it watches and gets their newest state."""
 
 import asyncio
+import time
 from typing import Any
 
 import structlog
@@ -9,7 +10,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.core.exceptions import ObjectDoesNotExist
 from redis.exceptions import RedisError
 
-from devices import contract
+from devices import contract, skew
 from devices.models import Device
 from devices.watching import WATCH_SECONDS, Watched, group
 from telemetry.live import NOTICE_SECONDS, newest
@@ -31,12 +32,15 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
     """
 
     watched: list[str]
+    _newest_ts: dict[str, int]
+    """When (epoch ms) the newest reading was made that was shown of a device."""
     _renewal: asyncio.Task[None] | None = None
     _catching_up: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
         """Only somebody signed in gets in; what they may watch is judged for each device."""
         self.watched = []
+        self._newest_ts = {}
         await self.accept()
         if not self.scope["user"].is_authenticated:
             await self.close(FORBIDDEN)
@@ -63,6 +67,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             return
         await self._leave()
         self.watched = await self._visible([item for item in wanted if contract.is_part(item)][:MAX_WATCHED])
+        self._newest_ts = {key: ts for key, ts in self._newest_ts.items() if key in self.watched}
         for device_id in self.watched:
             await self.channel_layer.group_add(group(device_id), self.channel_name)
         if self._renewal is None:
@@ -75,7 +80,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
 
     async def device_changed(self, event: dict[str, Any]) -> None:
         """From the channel layer to the browser."""
-        await self.send_json({key: value for key, value in event.items() if key != "type"})
+        await self._show({key: value for key, value in event.items() if key != "type"})
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
@@ -84,6 +89,21 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             return await super().decode_json(text_data)
         except (ValueError, RecursionError):
             return None
+
+    async def _show(self, change: dict[str, Any]) -> None:
+        """Send a change, never an older reading after a newer one: two workers may tell in either order.
+
+        One whose clock was ahead does not hide what comes later, as in telemetry/store.py.
+        """
+        device_id, reading = change["device"], change.get("reading")
+        if reading is not None:
+            ahead = (time.time() + skew.AHEAD.total_seconds()) * 1000
+            if reading["ts"] < self._newest_ts.get(device_id, reading["ts"]) <= ahead:
+                change = {key: value for key, value in change.items() if key != "reading"}
+            else:
+                self._newest_ts[device_id] = reading["ts"]
+        if len(change) > 1:
+            await self.send_json(change)
 
     async def _leave(self) -> None:
         for device_id in self.watched:
@@ -112,7 +132,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         """Send the newest once more: what came before ingest noticed the watch would otherwise be missed."""
         await asyncio.sleep(NOTICE_SECONDS)
         for change in await self._newest(self.watched):
-            await self.send_json(change)
+            await self._show(change)
 
     async def _watch(self) -> None:
         try:

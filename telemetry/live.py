@@ -1,18 +1,17 @@
 """Live push: only to those who watch, at most four times a second for each device, never in ingest's way."""
 
-import asyncio
 import atexit
 import json
 import threading
 import time
+from collections.abc import Set
 from datetime import datetime
 from typing import Any
 
 import redis
 import structlog
-from channels.layers import get_channel_layer
 
-from devices.watching import Watched, group
+from devices.watching import Megaphone, Watched
 from telemetry.models import Latest
 from telemetry.store import Row
 
@@ -53,6 +52,11 @@ class Live:
         """Is the thread alive?"""
         return self._thread.is_alive()
 
+    @property
+    def watched(self) -> Set[str]:
+        """Ids of the devices somebody watches: nobody needs to make what nobody sees."""
+        return self._watched
+
     def offer(self, device_id: str, change: dict[str, Any]) -> None:
         """A device's state changed; newer parts replace older ones that still wait."""
         if device_id not in self._watched:
@@ -69,31 +73,23 @@ class Live:
             log.warning("watched_unknown", error=str(error))
 
     def _run(self) -> None:
-        with asyncio.Runner() as runner:  # one loop for good: the channel layer keeps a connection for each
-            watched, looked = Watched(), 0.0
-            while not self._stop:
-                if time.monotonic() - looked >= _LOOK_SECONDS:
-                    looked = time.monotonic()
-                    self.look(watched)
-                if self._wake.wait(timeout=_LOOK_SECONDS):
-                    self._wake.clear()
-                    self._push(runner)
-                    time.sleep(PUSH_SECONDS)  # the pace itself: what comes meanwhile is merged
+        watched, megaphone, looked = Watched(), Megaphone(), 0.0
+        while not self._stop:
+            if time.monotonic() - looked >= _LOOK_SECONDS:
+                looked = time.monotonic()
+                self.look(watched)
+            if self._wake.wait(timeout=_LOOK_SECONDS):
+                self._wake.clear()
+                self._push(megaphone)
+                time.sleep(PUSH_SECONDS)  # the pace itself: what comes meanwhile is merged
 
-    def _push(self, runner: asyncio.Runner) -> None:
+    def _push(self, megaphone: Megaphone) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, {}
-        layer = get_channel_layer()
-        for device_id, change in waiting.items():
-            message = {"type": "device.changed", "device": device_id, **change}
-            try:
-                runner.run(layer.group_send(group(device_id), message))
-            except (redis.RedisError, OSError) as error:
-                log.warning("live_push_failed", error=str(error))
-                return
-            except Exception:
-                # One device's state that cannot be sent must not end the others' liveliness.
-                log.exception("live_push_impossible", device=device_id)
+        try:
+            megaphone.tell(waiting)
+        except redis.RedisError as error:
+            log.warning("live_push_failed", error=str(error))
 
 
 _own: dict[str, Live] = {}

@@ -1,10 +1,11 @@
 """What all our admin pages have in common: scope, evidence of every change, no unbounded count, no deletion."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
+from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
 from django.core.paginator import Paginator
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -30,6 +31,26 @@ class CappedPaginator(Paginator):
         return int(rows.order_by()[:COUNT_LIMIT].count())
 
 
+def _keys(value: Sequence[str]) -> list[str]:
+    return [each for each in value if str(each).isdecimal()]
+
+
+class OneSearched(AutocompleteSelect):
+    """A row that is searched for. Only what can be a key is looked up: Django's own widget fails on anything else."""
+
+    def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
+        """The chosen row; the field itself has refused anything else."""
+        return super().optgroups(name, _keys(value), attr)
+
+
+class SeveralSearched(AutocompleteSelectMultiple):
+    """Rows that are searched for, as `OneSearched`."""
+
+    def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> Any:
+        """The chosen rows."""
+        return super().optgroups(name, _keys(value), attr)
+
+
 class FleetAdmin(admin.ModelAdmin):
     """Base of our model pages."""
 
@@ -41,6 +62,18 @@ class FleetAdmin(admin.ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         """Rows by the one tenancy rule, here as everywhere."""
         return super().get_queryset(request).visible_to(request.user)  # type: ignore[no-any-return, attr-defined]
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Searched for where the page says so, and fit for garbage."""
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", OneSearched(db_field, self.admin_site))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Searched for where the page says so, and fit for garbage."""
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", SeveralSearched(db_field, self.admin_site))
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Under the name of what is listed."""

@@ -45,6 +45,8 @@ _POSSIBLE = {
     Device.State.DECOMMISSIONED: [],
 }
 """Which actions are offered on a device's own page."""
+_FINDINGS = 5
+"""Open findings in the head of a device's page; the list of findings has the rest."""
 _HEAD = ["device_type", "tenant", "site", "presence", "claim", "replaces", "replaced_by"]
 
 
@@ -238,6 +240,7 @@ class DeviceAdmin(FleetAdmin):
             ],
             "buttons": self.buttons(request, *_POSSIBLE[Device.State(device.state)]),
             "more_buttons": [("../replace/", "Replace (RMA)…")] if may_replace else [],
+            "findings": device.findings.filter(resolved_at__isnull=True)[:_FINDINGS],
             "renewal": renewal,
             "renewal_badge": renewal and renewal_badge(renewal),
         }

@@ -6,6 +6,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
+from devices import evidence
 from devices.admin.base import FleetAdmin, ReadOnlyAdmin
 from devices.models import (
     DeviceType,
@@ -17,6 +18,24 @@ from devices.models import (
     Tenant,
 )
 
+_BUDGET = "telemetry_per_minute"
+
+
+class BudgetAdmin(FleetAdmin):
+    """A page on which a budget of readings is set: evidence says from what to what."""
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """In the transaction of the page. Workers hear of it with their next batch."""
+        super().save_model(request, obj, form, change)
+        before, now = form.initial.get(_BUDGET), getattr(obj, _BUDGET)
+        if before != now:
+            evidence.record(
+                f"{obj._meta.model_name}.budget",
+                tenant=obj if isinstance(obj, Tenant) else None,
+                user=request.user,
+                detail={"id": str(obj.pk), "name": str(obj)[:200], "per_minute": {"before": before, "now": now}},
+            )
+
 
 class MembershipInline(admin.TabularInline):
     """The people of a tenant."""
@@ -27,7 +46,7 @@ class MembershipInline(admin.TabularInline):
 
 
 @admin.register(Tenant)
-class TenantAdmin(FleetAdmin):
+class TenantAdmin(BudgetAdmin):
     """Customers."""
 
     list_display = ["name", "slug", "created_at"]
@@ -40,7 +59,7 @@ class TenantAdmin(FleetAdmin):
 
 
 @admin.register(DeviceType)
-class DeviceTypeAdmin(FleetAdmin):
+class DeviceTypeAdmin(BudgetAdmin):
     """Hardware models."""
 
     list_display = ["name", "slug", "owner", "criticality", "silence_seconds", "synthetic"]

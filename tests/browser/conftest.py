@@ -5,8 +5,11 @@ import os
 import pytest
 from django.conf import settings
 
+from fleetportal.mqtt import Rooms
+from tests.browser.serving import served
 from tests.chromium import chromium
 from tests.factories import StaffFactory
+from tests.fleetportal.workers import Worker
 
 
 def is_error(message) -> bool:
@@ -53,3 +56,51 @@ def visit(browser, live_server, staff, client):
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def server(transactional_db):
+    with served() as found:
+        yield found
+
+
+@pytest.fixture
+def look(browser, server, staff, client):
+    """Open a page of the portal as it is served; what the console says is collected in `page.errors`."""
+    contexts = []
+    client.force_login(staff)
+
+    def open_page(path, width=1280, scheme="light", motion="no-preference"):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion=motion
+        )
+        value = client.cookies[settings.SESSION_COOKIE_NAME].value
+        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": value, "url": server.url}])
+        contexts.append(context)
+        page = context.new_page()
+        page.errors = []
+        page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.goto(server.url + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def worker():
+    """Another process of the portal: the loop of the browser lives in this thread, where nobody may be pushed to."""
+    found = Worker()
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def rooms():
+    """The ingest of the portal, that tells browsers."""
+    found = Rooms()
+    found.start()
+    yield found
+    found.stop()

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.urls import reverse
@@ -15,13 +14,10 @@ from devices.models import Device, Group, Presence, Site, Tenant
 from devices.registry import Incoming
 from firmware import advancing, campaigns, planning
 from firmware.models import Campaign, Hold, Report, Update, Verdict
-from fleetportal.mqtt import Rooms
 from fleetportal.slots import CONTROL
-from tests.browser.serving import served
 from tests.factories import DeviceTypeFactory, StaffFactory
 from tests.firmware import fleet
 from tests.firmware.staff import page as url
-from tests.fleetportal.workers import Worker
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 WIDE = """() => document.documentElement.scrollWidth <= document.documentElement.clientWidth ? "" :
@@ -34,54 +30,6 @@ LOOKS = [
     pytest.param(390, "light", marks=_LONG),
     (390, "dark"),
 ]
-
-
-@pytest.fixture
-def server(transactional_db):
-    with served() as found:
-        yield found
-
-
-@pytest.fixture
-def look(browser, server, staff, client):
-    """Open a page of the portal as it is served; what the console says is collected in `page.errors`."""
-    contexts = []
-    client.force_login(staff)
-
-    def open_page(path, width=1280, scheme="light", motion="no-preference"):
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion=motion
-        )
-        value = client.cookies[settings.SESSION_COOKIE_NAME].value
-        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": value, "url": server.url}])
-        contexts.append(context)
-        page = context.new_page()
-        page.errors = []
-        page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
-        page.goto(server.url + path)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-@pytest.fixture
-def worker():
-    """Another process of the portal: the loop of the browser lives in this thread, where nobody may be pushed to."""
-    found = Worker()
-    yield found
-    found.end()
-
-
-@pytest.fixture
-def rooms():
-    """The ingest of the portal, that tells browsers."""
-    found = Rooms()
-    found.start()
-    yield found
-    found.stop()
 
 
 def made():

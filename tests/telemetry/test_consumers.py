@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 import redis
@@ -86,6 +87,42 @@ def test_a_member_watches_their_device_and_gets_its_changes():
             assert device.device_id in await asyncio.to_thread(Watched().current)
             await push(device.device_id, reading={"ts": 1})
             assert await mine.next() == {"device": device.device_id, "reading": {"ts": 1}}
+
+    play(scene)
+
+
+def test_an_older_reading_is_never_shown_after_a_newer_one():
+    device = DeviceFactory()
+    user = member(device.tenant)
+
+    async def scene():
+        async with Page(user) as mine:
+            await mine.watch(device.device_id)
+            await push(device.device_id, reading={"ts": 2})
+            await push(device.device_id, reading={"ts": 1})
+            await push(device.device_id, reading={"ts": 1}, presence={"online": True})
+            await push(device.device_id, reading={"ts": 3})
+            told = [await mine.next() for _ in range(3)]
+            assert [each.get("reading", each.get("presence")) for each in told] == [
+                {"ts": 2},
+                {"online": True},
+                {"ts": 3},
+            ]
+
+    play(scene)
+
+
+def test_a_reading_of_a_clock_ahead_does_not_hide_those_that_come_later():
+    device = DeviceFactory()
+    user = member(device.tenant)
+    now = round(time.time() * 1000)
+
+    async def scene():
+        async with Page(user) as mine:
+            await mine.watch(device.device_id)
+            for ts in (now + 3_600_000, now - 1, now - 2, now):
+                await push(device.device_id, reading={"ts": ts})
+            assert [(await mine.next())["reading"]["ts"] for _ in range(3)] == [now + 3_600_000, now - 1, now]
 
     play(scene)
 

@@ -1,0 +1,75 @@
+// What the API answers, as a chart holds it: one list of times, and of each line its averages, lows and highs.
+// Times are epoch ms. Pure functions; a line is { key, label, unit, kind, values, lows, highs, gaps }.
+
+const PATIENCE = 3; // as the server: a silence of three usual intervals is a gap
+
+export const EMPTY = { times: [], lines: [], step: 1000, usual: 1000, source: "", leftOut: [] };
+
+export function held(answer, lines) {
+  const waits = answer.times.slice(1).map((time, index) => time - answer.times[index]).sort((a, b) => a - b);
+  return {
+    times: answer.times, step: answer.step_ms, source: answer.source, leftOut: answer.left_out,
+    usual: waits[waits.length >> 1] ?? answer.step_ms,
+    lines: lines.map((line) => ({
+      ...line, values: answer.values[line.key] ?? [], lows: answer.lows[line.key] ?? [],
+      highs: answer.highs[line.key] ?? [], gaps: answer.gaps[line.key] ?? [],
+    })),
+  };
+}
+
+// A reading just heard goes into the newest bucket, or opens the next one. `value` gives each line's. Returns whether
+// a bucket was completed by it.
+export function append(data, ts, value, oldest) {
+  const bucket = Math.floor(ts / data.step) * data.step;
+  const last = data.times.at(-1);
+  if (last !== undefined && bucket < last) return false;
+  const full = last === undefined || bucket > last;
+  if (full) {
+    if (last !== undefined && bucket - last - data.step >= PATIENCE * data.usual) skip(data, last + data.step, bucket);
+    add(data, bucket);
+  }
+  for (const line of data.lines) {
+    const at = data.times.length - 1;
+    const heard = value(line) ?? null;
+    if (heard === null) continue;
+    line.lows[at] = Math.min(heard, line.lows[at] ?? heard);
+    line.highs[at] = Math.max(heard, line.highs[at] ?? heard);
+    line.values[at] = heard; // the bucket's average is the server's to say
+  }
+  while (data.times[0] < oldest) {
+    data.times.shift();
+    for (const { values, lows, highs } of data.lines) for (const each of [values, lows, highs]) each.shift();
+  }
+  return full;
+}
+
+function skip(data, from, to) {
+  for (const line of data.lines) line.gaps.push([from, to]);
+  add(data, from);
+}
+
+function add(data, time) {
+  data.times.push(time);
+  for (const { values, lows, highs } of data.lines) for (const each of [values, lows, highs]) each.push(null);
+}
+
+// uPlot breaks a line at `null` and goes on over `undefined`: only a gap breaks it, not a bucket another line has.
+export function column(times, values, gaps) {
+  let at = 0;
+  return values.map((value, index) => {
+    if (value !== null) return value;
+    while (at < gaps.length && gaps[at][1] <= times[index]) at++;
+    return at < gaps.length && gaps[at][0] <= times[index] ? null : undefined;
+  });
+}
+
+// The lowest, the average and the highest of what is shown: extremes of readings, not of the averages drawn.
+export function sums({ times, lines }, min, max) {
+  const [line] = lines;
+  const shown = (values) => values.filter((value, index) => value !== null && times[index] >= min && times[index] <= max);
+  const known = shown(line?.values ?? []);
+  if (!known.length) return null;
+  const least = (values) => values.reduce((a, b) => Math.min(a, b));
+  const most = (values) => values.reduce((a, b) => Math.max(a, b));
+  return { low: least(shown(line.lows)), high: most(shown(line.highs)), mean: known.reduce((a, b) => a + b) / known.length };
+}

@@ -1,0 +1,47 @@
+// Which part of the past is shown: so many seconds back from now, or from one moment to another (epoch ms).
+
+import { minute, now, span } from "../format.js";
+
+export const LEAST = 10_000;
+const MOST = 3660 * 86_400_000;
+
+export const rolling = (seconds, words) => ({ seconds, words: `last ${words}`, none: `in the last ${words}` });
+
+export function fixed(since, until) {
+  const words = `${minute(since)} to ${minute(until)}`;
+  return { since: Math.round(since), until: Math.round(until), words, none: `from ${words}` };
+}
+
+export const length = (range) => range.seconds * 1000 || range.until - range.since;
+
+export function bounds(range, newest = 0) {
+  if (!range.seconds) return [range.since, range.until];
+  const max = Math.max(now(), newest);
+  return [max - range.seconds * 1000, max];
+}
+
+export function asked(range) {
+  return range.seconds ? `seconds=${range.seconds}` : `since=${range.since}&until=${range.until}`;
+}
+
+// Around its middle (or another moment), so many times as long; null where that cannot be drawn.
+export function zoomed(range, factor, at) {
+  const [min, max] = bounds(range);
+  const middle = at ?? (min + max) / 2;
+  const [since, until] = [middle - (middle - min) * factor, Math.min(now(), middle + (max - middle) * factor)];
+  return until - since < LEAST || until - since > MOST ? null : fixed(since, until);
+}
+
+// <input type="datetime-local"> speaks the browser's zone.
+export function local(milliseconds) {
+  const at = new Date(milliseconds);
+  return new Date(milliseconds - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
+// What two such inputs say; complains at the second where they make no range.
+export function typed(from, to) {
+  const [since, until] = [from, to].map((input) => new Date(input.value).getTime());
+  const wrong = until - since < LEAST ? "It must be later than the beginning." : until - since > MOST ? `At most ${span(MOST)}.` : "";
+  to.setCustomValidity(wrong);
+  return to.reportValidity() && from.reportValidity() ? fixed(since, until) : null;
+}
