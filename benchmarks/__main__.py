@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ["start", "rollout"]
+NAMES = ["start", "rollout", "ingest", "ingest_tls", "live", "connect", "years", "storage", "flood"]
 
 
 def main(chosen: list[str]) -> int:

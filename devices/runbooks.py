@@ -8,13 +8,15 @@ from collections.abc import Mapping
 INDEX = "README.md"
 """Where a kind has no page of its own: its line there says what to do first."""
 COMPROMISED = "compromised-device.md"
-BAD_RELEASE = "bad-release.md"
+BACKLOG, BAD_RELEASE = "backlog.md", "bad-release.md"
 CA_EXPIRY, CRL_EXPIRY, LOST_KEY, MASS = "ca-expiry.md", "crl-expiry.md", "lost-ca-key.md", "mass-re-enrolment.md"
 
 _pages: dict[str, str] = {
     "ca_key_unavailable": LOST_KEY,
     "certificate_fell_back": INDEX,
     "certificate_proof_false": COMPROMISED,
+    "clock_ahead": INDEX,
+    "clock_behind": INDEX,
     "expired_certificate_used": MASS,
     "forged_header": COMPROMISED,
     "key_reused": COMPROMISED,

@@ -1,13 +1,15 @@
 """How values and moments are written, the same on every page; static/format.js writes them so in the browser."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from devices import skew
 
 register = template.Library()
 NOTHING = "—"
@@ -40,6 +42,18 @@ def pretty(value: Any) -> str:
 def words(kind: str) -> str:
     """A kind of event for people: `Certificate first seen`."""
     return kind.replace(".", " ").replace("_", " ").capitalize()
+
+
+@register.filter
+def skew_words(skew_ms: int | None) -> str:
+    """How wrong a clock is: `2 d 3 h behind`; `right` within a second."""
+    return NOTHING if skew_ms is None else skew.words(timedelta(milliseconds=skew_ms))
+
+
+@register.filter
+def is_wrong(skew_ms: int | None) -> bool:
+    """Is a clock so wrong that there is a finding?"""
+    return skew.clock(skew_ms) is not skew.Clock.RIGHT
 
 
 @register.simple_tag

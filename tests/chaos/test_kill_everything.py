@@ -10,7 +10,7 @@ from tests.swarm import Swarm, stored
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 DEVICES = 50
-VICTIMS = ["mqtt1", "valkey", "mosquitto", "postgres", "mqtt2", "web", "worker", "rollout", "urgent", "beat"]
+VICTIMS = ["mqtt1", "valkey", "mosquitto", "postgres", "mqtt2", "web", "worker", "rollout", "jobs", "urgent", "beat"]
 
 
 def heard(fleet, since):

@@ -7,11 +7,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from devices import certificates, lifecycle
-from devices.models import Certificate, Device, Event, Group
+from devices import certificates, evidence, lifecycle
+from devices.models import Certificate, Device, Event, Finding, Group
 from tests.devices import identities
 from tests.devices.desk import ON_DUTY, OTHERS, ROLES, Desk, queued, said, url
-from tests.factories import DeviceFactory, DeviceTypeFactory, SiteFactory, TenantFactory
+from tests.factories import DeviceFactory, DeviceTypeFactory, SiteFactory, StaffFactory, TenantFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -225,3 +225,15 @@ def test_the_roles_hold_the_rights_of_these_pages():
     assert {role for role in ROLES if decide <= held[role]} == set(ON_DUTY)
     assert {role for role in ROLES if held[role] & decide} == set(ON_DUTY)
     assert {role for role in ROLES if "change_certificate" in held[role]} == {"Security officer"}
+
+
+def test_open_findings_stand_in_the_head_of_its_page(client):
+    client.force_login(StaffFactory())
+    device = DeviceFactory()
+    evidence.find("flood", "7 messages were not taken <now>.", device_pk=device.pk)
+    evidence.find("key_reused", "Done with.", device_pk=device.pk)
+    Finding.objects.filter(kind="key_reused").update(resolved_at=timezone.now())
+    page = client.get(url("device", "change", device.pk)).content.decode()
+    assert 'class="verdict tone-warning"' in page
+    assert "7 messages were not taken &lt;now&gt;." in page
+    assert "Done with." not in page

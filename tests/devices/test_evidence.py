@@ -7,6 +7,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from devices import evidence
+from devices.auditing import Found
 from devices.models import Event, Finding, Suppression
 from tests.factories import DeviceFactory, StaffFactory, TenantFactory
 from tests.fleetportal.workers import workers
@@ -91,6 +92,18 @@ class TestFindings:
             evidence.find("flood", "x", device_pk=device.pk)
         with django_assert_num_queries(1):
             evidence.find("flood", "x", device_pk=device.pk)
+
+    def test_each_counts_up_by_its_own_count(self):
+        one, other = DeviceFactory(), DeviceFactory()
+        for _ in range(2):
+            evidence.find_all(
+                [Found("a", "d", device_pk=one.pk, count=3), Found("a", "d", device_pk=other.pk)], again=1
+            )
+        assert dict(Finding.objects.values_list("device", "count")) == {one.pk: 6, other.pk: 2}
+
+    def test_one_about_a_device_that_is_gone_does_not_spoil_its_neighbours(self):
+        assert evidence.find_all([Found("a", "d", device_pk=2**31 - 1), Found("b", "d")]) == 1
+        assert Finding.objects.get().kind == "b"
 
     def test_long_texts_are_cut(self):
         evidence.find("a", "d" * 600, subject="s" * 300)

@@ -33,6 +33,7 @@ from telemetry.models import DeadLetter, Latest, Reading
 from tests.devices import peers
 from tests.factories import DeviceFactory, SchemaFactory, StaffFactory, UserFactory, member
 from tests.fleetportal import world
+from tests.telemetry import rows as telemetry_rows
 
 MODELS = [model for room in ROOMS if apps.is_installed(room) for model in apps.get_app_config(room).get_models()]
 OURS = [model for model in MODELS if not model._meta.auto_created]
@@ -66,6 +67,7 @@ def populate() -> Device:
         digest="d" * 60 + str(device.pk)[-4:], topic="t", payload=b"", size=0, reason="r", detail="d", device=device,
         first_received_at=now, received_at=now,
     )  # fmt: skip
+    telemetry_rows.add_all(device, schema, now)
     world.roll_out(device, group)
     return device
 

@@ -92,9 +92,9 @@ def test_garbage_becomes_dead_letters_with_reasons_that_staff_can_read(fleet, de
     eventually(lambda: fleet.sql("SELECT 1 FROM telemetry_reading WHERE msg_id = %s", good), what="its neighbour")
     context = browser.new_context()
     staff = fleet.user("admin")
-    path = f"/admin/telemetry/deadletter/?q={device.device_id}"
+    path = f"/admin/telemetry/deadletter/letters/?device={device.device_id}"
     page = sign_in(context, fleet.run["http_url"], staff["username"], staff["password"], path)
-    assert page.locator("#result_list tbody tr").count() == 6
+    assert page.locator(".letter-rows tbody tr").count() == 6
     assert page.errors == []
     context.close()
 

@@ -5,6 +5,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from django.core.cache import cache
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
@@ -205,6 +206,10 @@ def test_an_audit_that_another_worker_is_at_is_left_to_it(registered):
 @pytest.mark.django_db
 @pytest.mark.usefixtures("ca", "mosquitto_server")
 class TestDoors:
+    @pytest.fixture(autouse=True)
+    def _no_backlog_of_other_tests(self):
+        cache.clear()
+
     def test_beats_tasks_run_every_audit_and_forget_old_minutes(self):
         ConnectionMinute.objects.create(minute=timezone.now() - 100 * DAY)
         assert set(tasks.run_audits().values()) == {"done"}

@@ -1,0 +1,1 @@
+"""Thousands of mutual-TLS devices in one process, for load and chaos."""
