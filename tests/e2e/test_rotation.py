@@ -10,6 +10,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 DEVICES = 50
 
 
+@pytest.mark.chaos  # four minutes
 def test_three_rotations_and_a_power_cut(tmp_path):
     short = {"CERTIFICATE_LIFETIME": "90s", "CERTIFICATE_OVERLAP": "5s", "ROTATION_EVERY": "2s"}
     with folder() as var, running(var, "--no-swarm", **short) as fleet:

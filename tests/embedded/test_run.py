@@ -74,7 +74,7 @@ def test_children_of_a_killed_supervisor_are_asked_to_stop_and_the_next_run_ends
     wait_for(lambda: not _alive(child))
     assert _alive(near)
     descendants.end_leftovers(tmp_path / "children.json")
-    assert not _alive(near)
+    wait_for(lambda: not _alive(near))
     os.kill(fled, signal.SIGKILL)  # out of reach by its own wish
 
 
