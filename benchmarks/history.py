@@ -22,8 +22,8 @@ from django.db import connection  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from devices.models import DeviceType, Membership, Tenant  # noqa: E402
-from telemetry import partitions, trees  # noqa: E402
 from telemetry.models import Metric, Schema  # noqa: E402
+from telemetry.tables import partitions, trees  # noqa: E402
 
 DAY = timedelta(days=1)
 _DEVICES = """

@@ -31,8 +31,10 @@ from agent import instruments  # noqa: E402
 from agent.boot import Boot  # noqa: E402
 from benchmarks.result import report  # noqa: E402
 from devices.models import Device, DeviceType, Tenant  # noqa: E402
-from telemetry import archives, partitions, restores, rollups  # noqa: E402
+from telemetry.archive import archives, restores  # noqa: E402
 from telemetry.models import ArchivedDay, Metric, Schema  # noqa: E402
+from telemetry.rolled import rollups  # noqa: E402
+from telemetry.tables import partitions  # noqa: E402
 
 MUST = {"hot": 240, "archived": 30}
 AIM = {"hot": 180, "archived": 15}

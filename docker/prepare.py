@@ -12,7 +12,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "fleetportal.settings")
     django.setup()
     from firmware import permits  # noqa: PLC0415 (models need the settings)
-    from telemetry import partitions  # noqa: PLC0415
+    from telemetry.tables import partitions  # noqa: PLC0415
 
     call_command("migrate", interactive=False)
     call_command("make_ca", if_missing=True)

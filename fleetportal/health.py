@@ -21,7 +21,8 @@ from fleetportal import observability
 from fleetportal.bootstep import heartbeat_key
 from fleetportal.slots import client_id
 from fleetportal.tasks import BEAT_KEY, unserved
-from telemetry import backlog, partitions, pressure
+from telemetry import backlog, pressure
+from telemetry.tables import partitions
 
 _BEAT_SECONDS = 60
 _CRL_SECONDS = 24 * 3600

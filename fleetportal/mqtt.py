@@ -19,8 +19,8 @@ from fleetportal.advances import Advances
 from fleetportal.observability import BATCH, CONNECTIONS, MESSAGES
 from fleetportal.settlements import Settlements
 from fleetportal.slots import CONTROL
-from telemetry import deadletters
 from telemetry.live import Live, reading
+from telemetry.refused import deadletters
 
 
 def filters(slot: int) -> list[str]:

@@ -21,7 +21,7 @@ from devices.querysets import DeviceQuerySet
 from firmware.api import words
 from firmware.models import Update
 from firmware.states import ACTIVE, UpdateState
-from telemetry import charts
+from telemetry.charting import charts
 from telemetry.models import Latest, Metric
 
 PAGE_SIZE = 25

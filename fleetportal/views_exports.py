@@ -17,7 +17,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from devices.models import Device
-from telemetry import api_exports, exports
+from telemetry import api_exports
+from telemetry.exporting import exports
 from telemetry.models import Export
 
 SHOWN = 30

@@ -15,8 +15,8 @@ from rest_framework.views import APIView
 
 from devices.api import Throttle
 from devices.models import Device
-from telemetry import bands, charts, resolutions, vocabulary
-from telemetry.resolutions import MOST_POINTS, POINTS, Plan, RangeError, Source
+from telemetry.charting import bands, charts, resolutions, vocabulary
+from telemetry.charting.resolutions import MOST_POINTS, POINTS, Plan, RangeError, Source
 
 COMPARED = 10
 """Devices on one chart."""

@@ -22,7 +22,7 @@ from rest_framework.views import APIView
 
 from devices.problems import problem
 from devices.rest import Strict, Text, handle, page
-from telemetry import exports
+from telemetry.exporting import exports
 from telemetry.models import Export
 
 _BLOCK = 256 * 1024

@@ -18,8 +18,11 @@ class TelemetryConfig(AppConfig):
         from devices.auditing import add_audit
         from devices.models import Device
         from devices.panels import Panel, Tile, add_panel, add_tile
-        from telemetry import audits, backlog, charts, partition_audits, rollup_audits
+        from telemetry import audits, backlog
+        from telemetry.charting import charts
         from telemetry.models import DeadLetter, Latest
+        from telemetry.rolled import rollup_audits
+        from telemetry.tables import partition_audits
 
         def recent() -> int:
             return DeadLetter.objects.filter(received_at__gte=timezone.now() - timedelta(days=1)).count()

@@ -19,9 +19,12 @@ from devices import clocks, contract, evidence, presence, registry, skew
 from devices.contract import ContractError, Topic
 from devices.registry import Incoming, Known, Refused
 from devices.skew import Clock
-from telemetry import deadletters, floods, payload, schemas, touched
+from telemetry import floods, payload
 from telemetry.models.reading import Flag
 from telemetry.quick import Quick
+from telemetry.refused import deadletters
+from telemetry.rolled import touched
+from telemetry.schema import schemas
 from telemetry.store import Row, store
 
 READING_BYTES = 2048

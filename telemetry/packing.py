@@ -10,7 +10,7 @@ import jsonschema_rs
 import msgspec
 
 from devices.contract import ContractError
-from telemetry.compatibility import BOOLEAN, INTEGER, NUMBER, TEXT, MetricSpec, Vocabulary
+from telemetry.schema.compatibility import BOOLEAN, INTEGER, NUMBER, TEXT, MetricSpec, Vocabulary
 
 MAX_TEXT = 1000
 """Characters of one text."""

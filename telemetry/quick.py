@@ -14,8 +14,8 @@ from uuid import UUID
 import msgspec
 
 from devices.contract import MAX_ENVELOPES, MAX_PAYLOAD_BYTES
-from telemetry.compatibility import BOOLEAN, INTEGER, NUMBER, TEXT, MetricSpec, Vocabulary
 from telemetry.payload import Moment, moment
+from telemetry.schema.compatibility import BOOLEAN, INTEGER, NUMBER, TEXT, MetricSpec, Vocabulary
 
 Plain = tuple[UUID, datetime, list[float | None]]
 """Message id, time, and numbers in stored order."""

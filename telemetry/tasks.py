@@ -3,7 +3,12 @@
 from celery import shared_task
 from django.utils import timezone
 
-from telemetry import archives, deadletters, exports, jobs, partitions, replays, retention, rollups, sealing
+from telemetry import jobs
+from telemetry.archive import archives, retention
+from telemetry.exporting import exports
+from telemetry.refused import deadletters, replays
+from telemetry.rolled import rollups
+from telemetry.tables import partitions, sealing
 
 
 @shared_task(name="telemetry.tasks.make_partitions")

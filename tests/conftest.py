@@ -10,7 +10,7 @@ from devices import authorities, broker, registry
 from devices.models import Authority
 from fleetportal.embedded import mosquitto
 from fleetportal.embedded.program import running
-from telemetry import partitions
+from telemetry.tables import partitions
 from tests import servers
 from tests.devices import https_door as https
 

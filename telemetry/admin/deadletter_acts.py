@@ -16,9 +16,9 @@ from django.utils import timezone
 
 from devices import evidence
 from devices.admin.base import FleetAdmin
-from telemetry import deadletters, replays
 from telemetry.admin.deadletter_form import LetterFilter
-from telemetry.selections import Selection, replayable
+from telemetry.refused import deadletters, replays
+from telemetry.refused.selections import Selection, replayable
 
 REPLAY, PURGE = "telemetry.add_replay", "telemetry.delete_deadletter"
 LIST = "admin:telemetry_deadletter_changelist"

@@ -10,7 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 
 from devices.models import Device, DeviceType, Tenant
 from telemetry.models import DeadLetter
-from telemetry.selections import Selection
+from telemetry.refused.selections import Selection
 
 _MOST = 1_000
 """Letters that can be ticked."""

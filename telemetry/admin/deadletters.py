@@ -13,11 +13,11 @@ from django.utils import timezone
 
 from devices.admin.base import CappedPaginator, ReadOnlyAdmin
 from devices.admin.chain import viewed
-from telemetry import groups, previews, replays
 from telemetry.admin.deadletter_acts import PURGE, REPLAY, purge_page, replay_page
 from telemetry.admin.deadletter_form import LetterFilter
 from telemetry.models import DeadLetter
-from telemetry.selections import unfit
+from telemetry.refused import groups, previews, replays
+from telemetry.refused.selections import unfit
 
 PER_PAGE = 50
 _PAGES = 10_000

@@ -16,9 +16,10 @@ from devices import evidence
 from devices.admin.base import ReadOnlyAdmin
 from devices.admin.chain import viewed
 from devices.badges import badge, below, when
-from telemetry import exports, jobs
+from telemetry import jobs
+from telemetry.exporting import exports
 from telemetry.models import Export, Job, Replay
-from telemetry.selections import Selection
+from telemetry.refused.selections import Selection
 
 _SHOWN = 20
 _STAMP = "%Y-%m-%d %H:%M UTC"

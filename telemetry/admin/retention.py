@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from devices import evidence
 from devices.admin.base import FleetAdmin, with_reason
-from telemetry import retention, retention_previews
+from telemetry.archive import retention, retention_previews
 from telemetry.models import Retention
 
 _SHOWN = 20

@@ -5,8 +5,8 @@ from typing import Any
 
 from django import forms
 
-from telemetry.compatibility import MAX_METRICS, RANGED, MetricSpec, Violation, Vocabulary
 from telemetry.models import Metric
+from telemetry.schema.compatibility import MAX_METRICS, RANGED, MetricSpec, Violation, Vocabulary
 
 _MORE_ROWS = 3
 _MAX_ROWS = MAX_METRICS + 50

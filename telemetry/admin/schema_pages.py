@@ -15,13 +15,13 @@ from django.utils import timezone
 
 from devices.admin.base import COUNT_LIMIT, FleetAdmin
 from devices.models import DeviceType
-from telemetry import schema_changes, schemas
 from telemetry.admin import schema_try
 from telemetry.admin.schema_form import Editor
-from telemetry.compatibility import MetricSpec, Vocabulary, mistakes, violations
 from telemetry.models import Schema
 from telemetry.packing import document, example
-from telemetry.schema_changes import ChangedMeanwhile, SchemaRefused
+from telemetry.schema import changes, schemas
+from telemetry.schema.changes import ChangedMeanwhile, SchemaRefused
+from telemetry.schema.compatibility import MetricSpec, Vocabulary, mistakes, violations
 
 _TEMPLATE = "admin/telemetry/schema/version.html"
 _FIRST = Vocabulary((MetricSpec("", label="", required=True),))
@@ -64,7 +64,7 @@ def version_page(page: FleetAdmin, request: HttpRequest, row: Schema) -> HttpRes
 
 def cut_page(page: FleetAdmin, request: HttpRequest, device_type: DeviceType, source: Schema | None) -> HttpResponse:
     """The next version of a device type, with everything that the newest or `source` says to begin with."""
-    version = schema_changes.newest(device_type) + 1
+    version = changes.newest(device_type) + 1
     base = schemas.vocabulary(source) if source else _FIRST
     data = request.POST if request.method == "POST" else None
     editor = Editor(base, version, cutting=True, data=data)
@@ -108,7 +108,7 @@ def _tried(editor: Editor, row: Schema | None, base: Vocabulary) -> Vocabulary |
     if wrong:
         return None
     if row is not None:
-        editor.say(violations(base, wanted, schema_changes.newest(row.device_type) + 1))
+        editor.say(violations(base, wanted, changes.newest(row.device_type) + 1))
     return wanted
 
 
@@ -120,7 +120,7 @@ def _save(page: FleetAdmin, request: HttpRequest, row: Schema, editor: Editor) -
     head = editor.head.cleaned_data
     try:
         told = {"revision": head["revision"], "user": request.user, "reason": head["reason"]}
-        changed = schema_changes.change(row, editor.wanted(), **told)
+        changed = changes.change(row, editor.wanted(), **told)
     except SchemaRefused as error:
         editor.say(error.violations)
         messages.error(request, f"Nothing was saved. {_MEND}")
@@ -149,13 +149,13 @@ def _cut(page: FleetAdmin, request: HttpRequest, device_type: DeviceType, editor
     head = editor.head.cleaned_data
     try:
         told = {"version": head["revision"], "user": request.user, "reason": head["reason"]}
-        made = schema_changes.cut(device_type, editor.wanted(), **told)
+        made = changes.cut(device_type, editor.wanted(), **told)
     except SchemaRefused as error:
         editor.say(error.violations)
         messages.error(request, f"Nothing was saved. {_MEND}")
         return None
     except ChangedMeanwhile as error:
-        editor.revision = schema_changes.newest(device_type) + 1
+        editor.revision = changes.newest(device_type) + 1
         again = f"What you typed is still here; saved again, it becomes version {editor.revision}."
         messages.error(request, f"{error.detail} {again}")
         return None

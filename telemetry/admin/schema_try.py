@@ -9,10 +9,11 @@ from django.utils import timezone
 
 from devices.contract import MAX_PAYLOAD_BYTES, ContractError
 from devices.models import DeviceType
-from telemetry import payload, trying
-from telemetry.compatibility import Vocabulary
+from telemetry import payload
 from telemetry.models import DeadLetter
 from telemetry.packing import Compiled
+from telemetry.schema import trying
+from telemetry.schema.compatibility import Vocabulary
 
 LETTERS = 200
 """Dead letters that are tried."""

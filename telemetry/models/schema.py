@@ -6,7 +6,7 @@ from django.db.models.functions import Now
 
 from devices.models import DeviceType
 from devices.tenancy import ScopedQuerySet
-from telemetry.compatibility import MAX_METRICS
+from telemetry.schema.compatibility import MAX_METRICS
 
 
 class Schema(models.Model):

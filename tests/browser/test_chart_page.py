@@ -7,8 +7,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devices.models import Presence
-from telemetry import partitions, rollups
 from telemetry.models import Metric, Schema
+from telemetry.rolled import rollups
+from telemetry.tables import partitions
 from tests.browser.test_identity_pages import LOOKS, WIDE
 from tests.factories import DeviceFactory, DeviceTypeFactory, TenantFactory
 from tests.fleet import eventually

@@ -12,10 +12,12 @@ from django.utils import timezone
 
 from devices.models import Presence
 from devices.registry import Incoming, Refused
-from telemetry import deadletters, exports, partitions, replays
+from telemetry.exporting import exports
 from telemetry.models import DeadLetter, Export, Reading, Replay
-from telemetry.selections import Selection
+from telemetry.refused import deadletters, replays
+from telemetry.refused.selections import Selection
 from telemetry.store import store
+from telemetry.tables import partitions
 from tests.browser.test_identity_pages import LOOKS, WIDE
 from tests.factories import DeviceFactory, DeviceTypeFactory, SchemaFactory, TenantFactory
 from tests.fleetportal.workers import Worker

@@ -5,8 +5,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devices.registry import Refused
-from telemetry import deadletters
 from telemetry.models import Metric, Schema
+from telemetry.refused import deadletters
 from tests.browser.test_identity_pages import LOOKS, WIDE
 from tests.factories import DeviceFactory, DeviceTypeFactory, SchemaFactory
 from tests.telemetry.messages import envelope, message

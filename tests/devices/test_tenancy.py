@@ -28,8 +28,8 @@ from devices.models import (
 )
 from devices.tenancy import COMPANY, ROOMS, ScopedQuerySet
 from operations.models import CheckedKey, ConnectionMinute
-from telemetry import partitions
 from telemetry.models import DeadLetter, Latest, Reading
+from telemetry.tables import partitions
 from tests.devices import peers
 from tests.factories import DeviceFactory, SchemaFactory, StaffFactory, UserFactory, member
 from tests.fleetportal import world

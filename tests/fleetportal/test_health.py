@@ -12,8 +12,9 @@ from devices import broker
 from fleetportal import celery, health
 from fleetportal.bootstep import heartbeat_key
 from fleetportal.tasks import BEAT_KEY, beat_heartbeat, queue_key, serve
-from telemetry import backlog, partitions
+from telemetry import backlog
 from telemetry.pressure import Line
+from telemetry.tables import partitions
 
 AWAY = "127.0.0.1:1"
 QUEUES = ["default", "jobs", "rollout", "urgent"]

@@ -18,8 +18,8 @@ from fleetportal import mqtt
 from fleetportal.bootstep import Pump, heartbeat_key
 from fleetportal.mqtt import Rooms
 from fleetportal.slots import CONTROL
-from telemetry import partitions
 from telemetry.models import DeadLetter, Reading
+from telemetry.tables import partitions
 from tests.devices import peers
 from tests.factories import DeviceFactory, SchemaFactory
 from tests.firmware import fleet

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devices.models import Membership
-from telemetry import exports
+from telemetry.exporting import exports
 from telemetry.models import Export
 from tests.factories import DeviceFactory, SchemaFactory, StaffFactory, member
 

@@ -12,8 +12,9 @@ from devices.models import Approval, Device, Group, MaintenanceWindow, Presence,
 from devices.registry import Incoming, Refused
 from firmware.models import Hold, Report, Ring, Stop, Update, UploadToken, Verdict, Verified
 from operations.models import CheckedKey, ConnectionMinute
-from telemetry import deadletters, partitions
+from telemetry.refused import deadletters
 from telemetry.store import store
+from telemetry.tables import partitions
 from tests.devices import peers
 from tests.factories import DeviceFactory, DeviceTypeFactory, SchemaFactory, UserFactory
 from tests.firmware import fleet

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from devices.models import Device
-from telemetry import partitions
+from telemetry.tables import partitions
 from tests.telemetry.days import OLD, put, reading
 
 

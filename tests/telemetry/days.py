@@ -6,8 +6,8 @@ from typing import Any
 
 from django.db import connection
 
-from telemetry import partitions, trees
 from telemetry.store import Row
+from telemetry.tables import partitions, trees
 
 NOW = datetime(2015, 6, 15, 3, 30, tzinfo=UTC)
 """Long before the days that other tests use: none of them is due then."""

@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 from django.db import connection, transaction
 
 from devices.models import Device
-from telemetry import touched, trees
 from telemetry.models import Schema
-from telemetry.partitions import READINGS
+from telemetry.rolled import touched
 from telemetry.store import store
+from telemetry.tables import trees
+from telemetry.tables.partitions import READINGS
 from tests.telemetry.messages import row
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=each) for each in (1, 60, 3600, 86400))

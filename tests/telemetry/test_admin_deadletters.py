@@ -10,8 +10,9 @@ from django.utils import timezone
 
 from devices.models import Event
 from devices.registry import Incoming, Refused
-from telemetry import deadletters, ingest, replays
+from telemetry import ingest
 from telemetry.models import DeadLetter, Reading, Replay
+from telemetry.refused import deadletters, replays
 from tests.factories import DeviceFactory, SchemaFactory, member
 from tests.fleetportal import world
 from tests.telemetry.messages import envelope, message, topic

@@ -6,8 +6,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devices.models import Event
-from telemetry import partitions
 from telemetry.models import ArchivedDay, Reading, Retention
+from telemetry.tables import partitions
 from tests.factories import DeviceFactory, SchemaFactory, StaffFactory, TenantFactory, UserFactory
 from tests.telemetry.days import put, reading
 

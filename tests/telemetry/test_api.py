@@ -6,8 +6,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from devices.models import Device
-from telemetry import cells
 from telemetry.api import SeriesView
+from telemetry.charting import cells
 from tests.factories import DeviceFactory, SchemaFactory, StaffFactory, UserFactory, member
 from tests.telemetry.past import DAY, HOUR, SECOND, say, wave
 

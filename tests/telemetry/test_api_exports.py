@@ -10,7 +10,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devices.models import Membership
-from telemetry import api_exports, exports
+from telemetry import api_exports
+from telemetry.exporting import exports
 from telemetry.models import Export
 from telemetry.store import store
 from tests.factories import DeviceFactory, SchemaFactory, StaffFactory, UserFactory, member

@@ -7,12 +7,13 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from telemetry import archive_files, archives, partitions
+from telemetry.archive import archives, files
 from telemetry.models import ArchivedDay, Metric, Retention, Schema
+from telemetry.tables import partitions
 from tests.devices.test_runbooks import blocks
 from tests.factories import DeviceFactory, SchemaFactory
+from tests.telemetry.archive.test_archives import DAY, archive, damage, fill, overwrite  # noqa: F401 (a fixture)
 from tests.telemetry.days import NOW, OLD, all_of, put, reading
-from tests.telemetry.test_archives import DAY, archive, damage, fill, overwrite  # noqa: F401 (a fixture)
 
 
 @pytest.fixture
@@ -128,8 +129,8 @@ class TestQuery:
         archives.archive_due(NOW)
         newest = ArchivedDay.objects.get(day=OLD, part=10)
         first = ArchivedDay.objects.get(day=OLD, part=9)
-        ninth = archive_files.path_of(OLD, 9)
-        for of in (lambda path: path, archive_files.manifest_path):
+        ninth = files.path_of(OLD, 9)
+        for of in (lambda path: path, files.manifest_path):
             (archive / of(first.path)).rename(archive / of(ninth))
         ArchivedDay.objects.filter(pk=first.pk).update(path=ninth)
         rows = asked("--device", device.device_id, "--since", str(OLD), "--metric", "temperature_c")
@@ -233,13 +234,13 @@ class TestVerify:
     def test_a_missing_file_and_a_missing_manifest(self, device, archive):  # noqa: F811
         old, new = (ArchivedDay.objects.get(day=day).path for day in (OLD - DAY, OLD))
         (archive / old).unlink()
-        overwrite(archive / archive_files.manifest_path(new), b"{")
+        overwrite(archive / files.manifest_path(new), b"{")
         out = io.StringIO()
         with pytest.raises(CommandError, match="2 of 2 parts"):
             call_command("archive", "verify", stdout=out)
         told = out.getvalue().splitlines()
         assert told[0] == f"{old}: missing from the archive"
-        assert told[1].startswith(archive_files.manifest_path(new))
+        assert told[1].startswith(files.manifest_path(new))
 
 
 def failed(*arguments) -> str:

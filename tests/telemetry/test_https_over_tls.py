@@ -7,8 +7,8 @@ from django.utils import timezone
 
 from devices import certificates, contract, tokens
 from devices.models import Certificate, Device, Presence
-from telemetry import partitions
 from telemetry.models import DeadLetter, Reading
+from telemetry.tables import partitions
 from tests.devices import https_door as https
 from tests.devices import peers
 from tests.factories import DeviceFactory, SchemaFactory

@@ -13,10 +13,11 @@ from devices import registry, tokens
 from devices.models import Event, Finding, Presence, Suppression
 from devices.registry import Incoming
 from operations import audits
-from telemetry import deadletters, floods, ingest
+from telemetry import floods, ingest
 from telemetry.audits import CALM
 from telemetry.buckets import BURST_MINUTES
 from telemetry.models import DeadLetter, Reading
+from telemetry.refused import deadletters
 from tests.factories import DeviceFactory, DeviceTypeFactory, SchemaFactory, TenantFactory
 from tests.telemetry.messages import envelope, message, topic
 

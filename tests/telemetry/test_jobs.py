@@ -8,10 +8,11 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from redis.exceptions import ConnectionError as QueueAway
 
-from telemetry import jobs, replays, tasks
-from telemetry.exports import ExportError
+from telemetry import jobs, tasks
+from telemetry.exporting.exports import ExportError
 from telemetry.models import Replay
-from telemetry.selections import Selection
+from telemetry.refused import replays
+from telemetry.refused.selections import Selection
 
 NOW = timezone.now
 

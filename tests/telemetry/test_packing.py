@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.contract import ContractError
-from telemetry.compatibility import MetricSpec, Vocabulary, mistakes
 from telemetry.packing import Compiled, document, example
-from tests.telemetry.test_compatibility import messages, vocabularies
+from telemetry.schema.compatibility import MetricSpec, Vocabulary, mistakes
+from tests.telemetry.schema.test_compatibility import messages, vocabularies
 
 METRICS = (
     MetricSpec("level", "number", "Level", "m", -10, 80, required=True),

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from devices.contract import MAX_ENVELOPES, MAX_PAYLOAD_BYTES, ContractError
 from telemetry import payload
-from telemetry.compatibility import BOOLEAN, INTEGER, NUMBER, TEXT, MetricSpec, Vocabulary
 from telemetry.packing import Compiled
 from telemetry.payload import Message
 from telemetry.quick import Quick
+from telemetry.schema.compatibility import BOOLEAN, INTEGER, NUMBER, TEXT, MetricSpec, Vocabulary
 
 ID = uuid.UUID("0193a1b2-c3d4-8e5f-8a6b-7c8d9e0f1a2b")
 MOMENT = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)

@@ -6,11 +6,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from telemetry import rollups
 from telemetry.models import Minute, Touched
+from telemetry.rolled import rollups
 from tests.factories import DeviceFactory, SchemaFactory
 from tests.telemetry.messages import noon, row
-from tests.telemetry.rolled import agree, expected, stored, take
+from tests.telemetry.rolling import agree, expected, stored, take
 
 MINUTE, HOUR, DAY = (timedelta(seconds=each) for each in (60, 3600, 86400))
 

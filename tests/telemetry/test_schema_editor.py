@@ -12,9 +12,11 @@ from django.utils import timezone
 
 from devices.models import Event
 from devices.registry import Incoming, Refused
-from telemetry import deadletters, schema_changes, schemas
-from telemetry.compatibility import MetricSpec, Vocabulary
 from telemetry.models import DeadLetter, Reading, Schema
+from telemetry.refused import deadletters
+from telemetry.schema import changes as schema_changes
+from telemetry.schema import schemas
+from telemetry.schema.compatibility import MetricSpec, Vocabulary
 from telemetry.store import store
 from tests.factories import DeviceFactory, DeviceTypeFactory, SchemaFactory, TenantFactory, UserFactory, member
 from tests.telemetry.messages import envelope, message, row

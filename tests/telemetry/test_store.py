@@ -8,9 +8,10 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
-from telemetry import ingest, partitions
+from telemetry import ingest
 from telemetry.models import Latest, Reading
 from telemetry.store import _plain, store
+from telemetry.tables import partitions
 from tests.factories import DeviceFactory, SchemaFactory
 from tests.fleetportal.workers import kill, workers
 from tests.telemetry.messages import envelope, message, noon, row

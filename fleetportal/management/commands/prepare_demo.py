@@ -13,7 +13,7 @@ from django.utils import timezone
 from devices import authorities, broker
 from devices.models import DeviceType
 from fleetportal import demo, demo_firmware
-from telemetry import partitions
+from telemetry.tables import partitions
 
 
 class Command(BaseCommand):

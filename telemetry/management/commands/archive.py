@@ -15,10 +15,10 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from devices.models import Finding
-from telemetry import archive_checks, archive_queries, archives, restores
-from telemetry.archive_files import ArchiveError
+from telemetry.archive import archives, checks, queries, restores
+from telemetry.archive.files import ArchiveError
+from telemetry.exporting.parquet import ParquetError, name, text
 from telemetry.models import ArchivedDay
-from telemetry.parquet import ParquetError, name, text
 
 _SHOWN = 200
 _AT_ONCE = 1000
@@ -109,7 +109,7 @@ class Command(BaseCommand):
     def _verify(self, options: dict[str, Any]) -> None:
         bad = checked = 0
         for part in _chosen(options):
-            wrong = archive_checks.mistake(part, deep=options["deep"])
+            wrong = checks.mistake(part, deep=options["deep"])
             self.stdout.write(wrong or f"{part.path}: {part.rows} readings, as they were dropped")
             checked, bad = checked + 1, bad + bool(wrong)
         if bad:
@@ -136,11 +136,11 @@ class Command(BaseCommand):
             raise CommandError("--sql says it all: leave --device and --metric away.")
         if not (options["sql"] or options["device"]):
             raise CommandError("Which device? --device ID, or --sql 'SELECT … FROM readings'.")
-        asked = archive_queries.opened(options["since"], options["until"], options["type"], options["device"])
+        asked = queries.opened(options["since"], options["until"], options["type"], options["device"])
         with asked as readings:
             there = [row[0] for row in readings.execute("DESCRIBE readings").fetchall()]
             sql = options["sql"].rstrip("; \n") or _of_device(options["device"], options["metric"], there)
-            archive_queries.check_reads(readings, sql)
+            queries.check_reads(readings, sql)
             # As text no time zone and no number is lost on the way; a comment at the end must not hide the bracket.
             result = readings.execute(f"SELECT CAST(COLUMNS(*) AS VARCHAR) FROM ({sql}\n)")  # noqa: S608 (one SELECT)
             head = [column[0] for column in result.description or []]

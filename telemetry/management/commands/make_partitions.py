@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from telemetry import partitions
+from telemetry.tables import partitions
 
 
 class Command(BaseCommand):

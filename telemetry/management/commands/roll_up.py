@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from devices.models import Device
-from telemetry import rollups
+from telemetry.rolled import rollups
 
 
 class Command(BaseCommand):

@@ -1,0 +1,1 @@
+"""Days that leave the database, and what may leave it for good."""

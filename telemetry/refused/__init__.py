@@ -1,0 +1,1 @@
+"""What was refused: kept, shown, taken in again."""

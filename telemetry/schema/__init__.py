@@ -1,0 +1,1 @@
+"""The vocabularies of device types, and how they change."""

@@ -1,0 +1,1 @@
+"""Tables partitioned by time: their parts, and the days that are over."""
