@@ -6,7 +6,7 @@ from django.apps import apps
 from django.db.models import Q
 
 from devices.models import Device
-from devices.tenancy import ScopedQuerySet
+from devices.tenancy import ScopedQuerySet, sees_all
 from firmware.reporting import TAKEN_BACK
 from firmware.states import ACTIVE, BEFORE_INSTALL, FAILURES, UNDER_WAY, UpdateState
 
@@ -33,7 +33,7 @@ class CampaignQuerySet(ScopedQuerySet["Campaign"]):
 
     def visible_to(self, user: Any) -> Self:
         """As everywhere; a customer's are found from their own devices, or every update there is would be read."""
-        if getattr(user, "is_active", False) and user.is_staff:
+        if sees_all(user):
             return self.all()
         updates = apps.get_model("firmware", "Update")._base_manager
         mine = updates.filter(device__in=Device.objects.visible_to(user).values("pk"))
@@ -49,7 +49,7 @@ class UpdateQuerySet(ScopedQuerySet["Update"]):
 
     def visible_to(self, user: Any) -> Self:
         """As everywhere, without a look at the other customers' updates."""
-        if getattr(user, "is_active", False) and user.is_staff:
+        if sees_all(user):
             return self.all()
         return self.filter(device__in=Device.objects.visible_to(user).values("pk"))
 

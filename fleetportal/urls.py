@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView
-from django.urls import path, re_path
+from django.urls import include, path, re_path
 
 from devices.api import CrlView, ProvisionView
 from devices.api_tokens import TokenView
@@ -24,6 +24,10 @@ urlpatterns = [
     path("exports/<int:pk>/remove/", views_exports.export_remove, name="export-remove"),
     path("sign-in/", signin.SignIn.as_view(), name="sign-in"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
+    path("account/", include("allauth.account.urls")),
+    path("account/2fa/", include("allauth.mfa.urls")),
+    path("account/sessions/", include("allauth.usersessions.urls")),
+    path("", include("allauth.idp.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/", views.api_index, name="api-index"),
     path("api/v1/devices/provision", ProvisionView.as_view(), name="provision"),

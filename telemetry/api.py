@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from devices.api import Throttle
 from devices.models import Device
+from devices.people.scopes import READINGS_READ
 from telemetry.charting import bands, charts, resolutions, vocabulary
 from telemetry.charting.resolutions import MOST_POINTS, POINTS, Plan, RangeError, Source
 
@@ -99,6 +100,7 @@ class SearchRequest(serializers.Serializer[Any]):
 class DrawingView(APIView):
     """Base of what reads a range of the past: so many a minute of one person, `too_much` (400) after ten seconds."""
 
+    scopes = {"GET": READINGS_READ}
     throttle_classes = (Throttle,)
     throttle_scope = "charts"
 
@@ -149,6 +151,8 @@ class BandView(DrawingView):
 
 class ComparableView(APIView):
     """`GET /api/v1/devices/<device_id>/comparable?metric=…&q=…`: its tenant's other devices with the same metric."""
+
+    scopes = {"GET": READINGS_READ}
 
     def get(self, request: Request, device_id: str) -> Response:
         """At most 20, by name."""

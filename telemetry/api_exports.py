@@ -20,6 +20,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
+from devices.people.scopes import READINGS_READ
 from devices.problems import problem
 from devices.rest import Strict, Text, handle, page
 from telemetry.exporting import exports
@@ -43,6 +44,8 @@ class ExportRequest(Strict):
 
 
 class _View(APIView):
+    scopes = dict.fromkeys(("GET", "POST", "DELETE"), READINGS_READ)
+
     def get_exception_handler(self) -> Any:
         """As everywhere, with the way to the mistake."""
 

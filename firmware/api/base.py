@@ -3,12 +3,14 @@
 import hashlib
 from typing import Any
 
-from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from devices.people import scopes
+from devices.people.permissions import Scoped
 from devices.rest import Pages, Strict, Text, handle, mistake, page
+from devices.tenancy import sees_all
 from firmware.errors import FirmwareError
 
 __all__ = [
@@ -17,15 +19,15 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Allowed(BasePermission):
+class Allowed(Scoped):
     """Staff with the permission that the view names for the verb; where `customers` is set, members who only look."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """May they? Which rows they get is another question, and `visible_to` answers it."""
-        user = request.user
-        if not user.is_authenticated:
+        if not super().has_permission(request, view):
             return False
-        if not user.is_staff:
+        user = request.user
+        if not sees_all(user):
             return bool(getattr(view, "customers", False)) and request.method in ("GET", "HEAD", "OPTIONS")
         permission = view.permission(request)  # type: ignore[attr-defined]
         return user.has_perm(f"firmware.{permission}")
@@ -35,6 +37,7 @@ class View(APIView):
     """A view of this room."""
 
     permission_classes = (Allowed,)
+    scopes = {"GET": scopes.FIRMWARE_READ} | dict.fromkeys(("POST", "PATCH", "PUT", "DELETE"), scopes.FIRMWARE_WRITE)
     customers = False
     """Do members see it, with their own rows in it?"""
     needs = "view_campaign"

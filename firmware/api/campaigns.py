@@ -82,7 +82,7 @@ class CampaignsView(base.View):
         if asked.get("release"):
             rows = rows.filter(release=asked["release"])
         found, pages = base.page(request, rows, "-id", self)
-        if request.user.is_staff:
+        if sees_all(request.user):
             return pages.get_paginated_response([showing.short(each, request) for each in found])
         counts = showing.own_counts(found, request.user)
         return pages.get_paginated_response([showing.own(each, counts[each.pk], request) for each in found])
@@ -111,7 +111,7 @@ class CampaignView(base.View):
     def get(self, request: Request, campaign: int) -> Response:
         """One of them."""
         row = get_object_or_404(_rows().visible_to(request.user), pk=campaign)  # type: ignore[attr-defined]
-        if request.user.is_staff:
+        if sees_all(request.user):
             return document(whole(row.pk), request)
         counts = showing.own_counts([row], request.user)
         return Response(showing.own(row, counts[row.pk], request))
@@ -151,7 +151,7 @@ class UpdatesView(base.View):
         if asked["needs_attention"] is not None:
             rows = rows.filter(needs_attention=asked["needs_attention"])
         found, pages = base.page(request, rows, "device_id", self)  # (campaign, device) is an index
-        show = showing.update if request.user.is_staff else showing.own_update
+        show = showing.update if sees_all(request.user) else showing.own_update
         return pages.get_paginated_response([show(each) for each in found])
 
 

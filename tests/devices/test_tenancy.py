@@ -26,11 +26,13 @@ from devices.models import (
     Site,
     Suppression,
 )
-from devices.tenancy import COMPANY, ROOMS, ScopedQuerySet
+from devices.people import access
+from devices.tenancy import COMPANY, PERSONAL, ROOMS, ScopedQuerySet
 from operations.models import CheckedKey, ConnectionMinute
 from telemetry.models import DeadLetter, Latest, Reading
 from telemetry.tables import partitions
 from tests.devices import peers
+from tests.devices.people import rows as people
 from tests.factories import DeviceFactory, SchemaFactory, StaffFactory, UserFactory, member
 from tests.fleetportal import world
 from tests.telemetry import rows as telemetry_rows
@@ -38,18 +40,21 @@ from tests.telemetry import rows as telemetry_rows
 MODELS = [model for room in ROOMS if apps.is_installed(room) for model in apps.get_app_config(room).get_models()]
 OURS = [model for model in MODELS if not model._meta.auto_created]
 COMPANYS = [model for model in OURS if model.tenant_path == COMPANY]
-TENANTS = [model for model in OURS if model.tenant_path != COMPANY]
+PERSONALS = [model for model in OURS if model.tenant_path == PERSONAL]
+TENANTS = [model for model in OURS if model.tenant_path not in (COMPANY, PERSONAL)]
 
 
 def populate() -> Device:
     """A device whose tenant has a row of every model that can belong to one."""
     device = DeviceFactory()
     now, tenant = timezone.now(), device.tenant
-    member(tenant)
+    person = member(tenant)
+    people.add_all(tenant, person, now)
     Site.objects.create(tenant=tenant, name="here")
     group = Group.objects.create(tenant=tenant, name="all")
     MaintenanceWindow.objects.create(group=group, weekdays="1", starts="02:00", minutes=60)
     claim = claims.of_token(peers.claim_token(tenant, device.device_type))
+    people.sell(device, claim, person, now)
     request = pki.read_request(peers.csr().encode())
     approvals.seek(claim, "new", request, Approval.Cause.CLAIM, now)
     certificate = certificates.issue(device, request, now)
@@ -110,7 +115,10 @@ class TestEveryModel:
         assert list(model.objects.visible_to(gone)) == []
         assert list(model.objects.visible_to(StaffFactory(is_active=False))) == []
 
-    def test_active_staff_see_every_row(self, tenants, model):
+    def test_active_staff_see_every_row_that_is_no_persons_own(self, tenants, model):
+        if model in PERSONALS:
+            assert list(model.objects.visible_to(StaffFactory())) == []
+            return
         assert model.objects.visible_to(StaffFactory()).count() == model.objects.count()
 
     def test_a_superuser_who_is_not_staff_sees_no_more_than_a_customer(self, tenants, model):
@@ -130,6 +138,26 @@ def test_members_see_each_row_of_their_tenant_once_and_no_row_of_another(tenants
     assert set(mine) & set(foreign) == set()
     path = model.tenant_path
     assert set(mine) == set(model.objects.filter(**{path: tenants[0].tenant_id}).values_list("pk", flat=True))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", PERSONALS, ids=lambda model: model._meta.label)
+def test_people_see_their_own_and_nobody_elses(tenants, model):
+    row = model.objects.first()
+    assert list(model.objects.visible_to(row.user)) == [row]
+    stranger = StaffFactory(is_superuser=True)
+    assert list(model.objects.visible_to(stranger)) == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", TENANTS, ids=lambda model: model._meta.label)
+def test_a_credential_of_one_tenant_shows_no_row_of_another_its_person_sees(tenants, model):
+    user = member(tenants[0].tenant, is_staff=True)
+    Membership.objects.create(user=user, tenant=tenants[1].tenant, role="viewer")
+    access.confine(user, tenants[0].tenant_id)
+    own = set(model.objects.filter(**{model.tenant_path: tenants[0].tenant_id}).values_list("pk", flat=True))
+    assert own
+    assert set(model.objects.visible_to(user).values_list("pk", flat=True)) == own
 
 
 @pytest.mark.django_db
@@ -202,6 +230,11 @@ def test_the_system_check_refuses_a_manager_that_cannot_be_scoped():
 @pytest.mark.parametrize("path", ["tenant", "device", "device__site", "device__nothing", "device__tenant__name", ""])
 def test_the_system_check_refuses_a_path_that_does_not_end_at_the_tenant(path):
     assert errors_of(tenant_path=path, device=device_key(), objects=scoped()) == ["tenancy.E003"]
+
+
+def test_the_system_check_refuses_what_is_personal_and_nobodys():
+    assert errors_of(tenant_path=PERSONAL, objects=scoped()) == ["tenancy.E004"]
+    assert errors_of(tenant_path=PERSONAL, user=device_key(), objects=scoped()) == ["tenancy.E004"]
 
 
 def test_the_system_check_accepts_a_path_that_ends_at_the_tenant():

@@ -16,7 +16,8 @@ from telemetry.refused import deadletters
 from telemetry.store import store
 from telemetry.tables import partitions
 from tests.devices import peers
-from tests.factories import DeviceFactory, DeviceTypeFactory, SchemaFactory, UserFactory
+from tests.devices.people import rows as people
+from tests.factories import DeviceFactory, DeviceTypeFactory, SchemaFactory, UserFactory, member
 from tests.firmware import fleet
 from tests.telemetry import rows as telemetry_rows
 from tests.telemetry.messages import row
@@ -35,6 +36,9 @@ def add(tenant: Tenant, number: int = 0) -> Device:
     device.groups.add(group)
     MaintenanceWindow.objects.create(group=group, weekdays="7", starts="02:00", minutes=60)
     claim = claims.of_token(peers.claim_token(tenant, device.device_type))
+    person = member(tenant)
+    people.add_all(tenant, person, now, SCRIPT)
+    people.sell(device, claim, person, now)
     certificates.issue(device, pki.read_request(peers.csr().encode()), now)
     approvals.seek(claim, SCRIPT, pki.read_request(peers.csr(subject=SCRIPT).encode()), Approval.Cause.CLAIM, now)
     renewals.request(Device.objects.filter(pk=device.pk), None, now)
