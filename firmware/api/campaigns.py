@@ -10,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from devices.tenancy import sees_all
 from firmware import planning
 from firmware.api import base, drafts, showing
 from firmware.models import Campaign, Update
