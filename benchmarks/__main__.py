@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-NAMES = ["start", "rollout", "ingest", "ingest_tls", "live", "connect", "years", "storage", "flood"]
+NAMES = ["start", "rollout", "ingest", "ingest_tls", "live", "connect", "years", "pages", "storage", "flood"]
 
 
 def main(chosen: list[str]) -> int:

@@ -47,14 +47,15 @@ class Watching:
         newest: dict[str, int] = {}
         try:
             async for text in line:
-                told = json.loads(text)
-                if "reading" not in told:
-                    continue
-                device, ts = told["device"], told["reading"]["ts"]
-                self.backwards += ts < newest.get(device, 0)
-                newest[device] = ts
-                if self.counting:
-                    self.ages.append(time.time() * 1000 - ts)
+                frame, now = json.loads(text), time.time() * 1000
+                for told in frame if isinstance(frame, list) else [frame]:
+                    if "reading" not in told:
+                        continue
+                    device, ts = told["device"], told["reading"]["ts"]
+                    self.backwards += ts < newest.get(device, 0)
+                    newest[device] = ts
+                    if self.counting:
+                        self.ages.append(now - ts)
             self.disconnects += 1
         except ConnectionClosed:
             self.disconnects += 1

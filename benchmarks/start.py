@@ -58,7 +58,7 @@ async def _first_live_reading(fleet: Fleet) -> None:
     async with socket as live:
         await live.send(json.dumps({"watch": device_ids}))
         async for message in live:
-            if "reading" in json.loads(message):
+            if '"reading"' in message:
                 return
 
 

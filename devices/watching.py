@@ -7,11 +7,11 @@ moment of liveliness; the page falls back to asking.
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+import msgspec
 import redis
 import structlog
-from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
 from django.conf import settings
 
 log = structlog.get_logger(__name__)
@@ -21,17 +21,19 @@ WATCH_SECONDS = 30
 _KEY = "live:watched"
 
 
-def group(device_id: str) -> str:
-    """Channel-layer group of a device's watchers."""
-    return f"device.{device_id}"
+def channel() -> str:
+    """Name of the one channel (publish and subscribe) on which all changes are told.
+
+    Publications know no database numbers: two installations on one server must not hear each other.
+    """
+    return f"live{urlsplit(settings.REDIS_URL).path}:changes"
 
 
 def push(device_id: str, change: dict[str, Any]) -> None:
     """Tell a device's watchers at once, from a process that is not ingest. While Valkey is away nobody is told."""
-    layer = get_channel_layer()
     try:
-        async_to_sync(layer.group_send)(group(device_id), {"type": "device.changed", "device": device_id, **change})
-    except (redis.RedisError, OSError) as error:
+        Megaphone().tell({device_id: change})
+    except redis.RedisError as error:
         log.warning("push_failed", error=str(error))
 
 
@@ -40,28 +42,23 @@ def _connect() -> Any:
 
 
 class Megaphone:
-    """Tells the watchers of many devices in one round trip: what the layer's `group_send` does, without one for each.
-
-    The layer offers no such call; the name it gives a group is repeated here, and a test holds the two together.
-    """
+    """Tells the watchers of many devices in one message: each web process reads it once, for all of its sockets."""
 
     def __init__(self) -> None:
         self._redis = _connect()
-        self._layer = get_channel_layer()
-        layers: Any = settings.CHANNEL_LAYERS
-        self._prefix = layers["default"]["CONFIG"]["prefix"]
+        self._channel = channel()
 
     def tell(self, changes: Mapping[str, dict[str, Any]]) -> None:
         """Change by device id. Raises redis.RedisError; a change that cannot be sent is logged and left out."""
-        pipeline = self._redis.pipeline(transaction=False)
+        parts = []
         for device_id, change in changes.items():
-            message = {"type": "device.changed", "device": device_id, **change}
             try:
-                pipeline.publish(f"{self._prefix}__group__{group(device_id)}", self._layer.serialize(message))
+                parts.append(msgspec.json.encode({"device": device_id, **change}))
             except Exception:
                 # One device's state that cannot be sent must not end the others' liveliness.
                 log.exception("live_push_impossible", device=device_id)
-        pipeline.execute()
+        if parts:
+            self._redis.publish(self._channel, b"[" + b",".join(parts) + b"]")
 
 
 class Watched:

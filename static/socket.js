@@ -38,7 +38,7 @@ class LiveSocket extends EventTarget {
     clearTimeout(this.#timer);
     const socket = (this.#socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws/live`));
     socket.onopen = () => this.#ask();
-    socket.onmessage = ({ data }) => this.#heard(JSON.parse(data));
+    socket.onmessage = ({ data }) => [JSON.parse(data)].flat().forEach((message) => this.#heard(message));
     socket.onclose = ({ code }) => this.#lost(socket, code);
     this.#listen(PATIENCE);
   }

@@ -12,7 +12,8 @@ from redis.exceptions import RedisError
 
 from devices import contract, skew
 from devices.models import Device
-from devices.watching import WATCH_SECONDS, Watched, group
+from devices.watching import WATCH_SECONDS, Watched
+from telemetry import hub
 from telemetry.live import NOTICE_SECONDS, newest
 from telemetry.models import Latest
 
@@ -28,29 +29,34 @@ log = structlog.get_logger(__name__)
 class LiveConsumer(AsyncJsonWebsocketConsumer):
     """`{"watch": [device_id…]}` in; `{"device", "reading"?, "presence"?}` out, at most four times a second a device.
 
+    Where several devices changed it is a list of those. A browser that is slow to read gets fewer, and the newest.
     `{"ping": true}` is answered by `{"pong": true}`: a page learns that the silence is the device's.
     """
 
     watched: list[str]
     _newest_ts: dict[str, int]
     """When (epoch ms) the newest reading was made that was shown of a device."""
+    _waiting: dict[str, dict[str, Any]]
+    """What is to be sent, by device; newer parts replace older ones."""
+    _told: asyncio.Event
+    _sending: asyncio.Task[None] | None = None
     _renewal: asyncio.Task[None] | None = None
     _catching_up: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
         """Only somebody signed in gets in; what they may watch is judged for each device."""
         self.watched = []
-        self._newest_ts = {}
+        self._newest_ts, self._waiting, self._told = {}, {}, asyncio.Event()
         await self.accept()
         if not self.scope["user"].is_authenticated:
             await self.close(FORBIDDEN)
 
     async def disconnect(self, code: int) -> None:
         """Stop watching."""
-        for task in (self._renewal, self._catching_up):
+        hub.of_this_loop().leave(self)
+        for task in (self._renewal, self._catching_up, self._sending):
             if task:
                 task.cancel()
-        await self._leave()
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **_: Any) -> None:
         """A binary or empty frame is answered like any other mistake."""
@@ -65,22 +71,28 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         if not isinstance(wanted, list) or not all(isinstance(item, str) for item in wanted):
             await self.send_json({"error": 'send {"watch": [device_id, …]}'})
             return
-        await self._leave()
         self.watched = await self._visible([item for item in wanted if contract.is_part(item)][:MAX_WATCHED])
         self._newest_ts = {key: ts for key, ts in self._newest_ts.items() if key in self.watched}
-        for device_id in self.watched:
-            await self.channel_layer.group_add(group(device_id), self.channel_name)
+        self._waiting = {key: change for key, change in self._waiting.items() if key in self.watched}
+        if not await hub.of_this_loop().watch(self, self.watched):
+            await self.send_json({"stale": True})
         if self._renewal is None:
             self._renewal = asyncio.create_task(self._renew_or_close())
+            self._sending = asyncio.create_task(self._send_or_close())
         await self._watch()
         await self.send_json({"watching": self.watched})
+        self.missed()
+
+    def hear(self, changes: list[dict[str, Any]]) -> None:
+        """Take what changed; what still waits for this browser is replaced."""
+        for change in changes:
+            self._take(change)
+
+    def missed(self) -> None:
+        """Ask the database what is newest."""
         if self._catching_up:
             self._catching_up.cancel()
         self._catching_up = asyncio.create_task(self._catch_up())
-
-    async def device_changed(self, event: dict[str, Any]) -> None:
-        """From the channel layer to the browser."""
-        await self._show({key: value for key, value in event.items() if key != "type"})
 
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
@@ -90,8 +102,8 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         except (ValueError, RecursionError):
             return None
 
-    async def _show(self, change: dict[str, Any]) -> None:
-        """Send a change, never an older reading after a newer one: two workers may tell in either order.
+    def _take(self, change: dict[str, Any]) -> None:
+        """Keep a change for sending, never an older reading after a newer one: two workers may tell in either order.
 
         One whose clock was ahead does not hide what comes later, as in telemetry/store.py.
         """
@@ -103,12 +115,20 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             else:
                 self._newest_ts[device_id] = reading["ts"]
         if len(change) > 1:
-            await self.send_json(change)
+            self._waiting.setdefault(device_id, {}).update(change)
+            self._told.set()
 
-    async def _leave(self) -> None:
-        for device_id in self.watched:
-            await self.channel_layer.group_discard(group(device_id), self.channel_name)
-        self.watched = []
+    async def _send_or_close(self) -> None:
+        """Whatever ends the sending ends the socket, too: the page then connects again instead of going deaf."""
+        try:
+            while True:
+                await self._told.wait()
+                self._told.clear()
+                changes, self._waiting = list(self._waiting.values()), {}
+                await self.send_json(changes[0] if len(changes) == 1 else changes)
+        except Exception as error:
+            log.warning("live_not_sent", error=str(error)[:200])
+            await self.close(TRY_AGAIN)
 
     async def _renew_or_close(self) -> None:
         """A watch that cannot be renewed ends the socket: the page then connects again instead of going deaf."""
@@ -123,16 +143,16 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             await asyncio.sleep(WATCH_SECONDS / 3)
             # Somebody who lost the right to see a device stops seeing it, within one renewal.
             still = set(await self._visible(self.watched))
-            for device_id in [item for item in self.watched if item not in still]:
-                self.watched.remove(device_id)
-                await self.channel_layer.group_discard(group(device_id), self.channel_name)
+            if still != set(self.watched):
+                self.watched = [device_id for device_id in self.watched if device_id in still]
+                self._waiting = {key: change for key, change in self._waiting.items() if key in still}
+                await hub.of_this_loop().watch(self, self.watched)
             await self._watch()
 
     async def _catch_up(self) -> None:
         """Send the newest once more: what came before ingest noticed the watch would otherwise be missed."""
         await asyncio.sleep(NOTICE_SECONDS)
-        for change in await self._newest(self.watched):
-            await self._show(change)
+        self.hear(await self._newest(self.watched))
 
     async def _watch(self) -> None:
         try:

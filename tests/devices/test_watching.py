@@ -42,5 +42,13 @@ def test_it_says_so_when_valkey_is_away(settings):
         Watched().current()
 
 
-def test_groups_are_named_by_device():
-    assert watching.group("d-1") != watching.group("d-2")
+def test_installations_on_one_server_do_not_hear_each_other(settings):
+    settings.REDIS_URL = "redis://127.0.0.1:6379/1"
+    one = watching.channel()
+    settings.REDIS_URL = "redis://127.0.0.1:6379/2"
+    assert watching.channel() != one
+
+
+def test_telling_outlives_a_valkey_that_is_away(settings):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    watching.push("d-1", {"presence": {"online": False}})

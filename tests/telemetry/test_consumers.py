@@ -1,4 +1,4 @@
-"""The WebSocket door, over the real channel layer and Valkey."""
+"""The WebSocket door, over the real Valkey."""
 
 import asyncio
 import json
@@ -8,12 +8,12 @@ import pytest
 import redis
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
-from channels.layers import get_channel_layer
 from django.contrib.auth.models import AnonymousUser
 from django.db import OperationalError, connection
 
+from devices import watching
 from devices.models import Membership
-from devices.watching import Watched, group
+from devices.watching import Watched
 from telemetry import consumers
 from telemetry.consumers import FORBIDDEN, MAX_WATCHED, LiveConsumer
 from tests.factories import DeviceFactory, StaffFactory, UserFactory, member
@@ -74,7 +74,7 @@ def play(scene) -> None:
 
 
 async def push(device_id: str, **change) -> None:
-    await get_channel_layer().group_send(group(device_id), {"type": "device.changed", "device": device_id, **change})
+    await asyncio.to_thread(watching.push, device_id, change)
 
 
 def test_a_member_watches_their_device_and_gets_its_changes():

@@ -1,12 +1,10 @@
 """`POST /api/v1/telemetry`: what a device would publish over MQTT, and the same verdicts."""
 
-import asyncio
 import json
 from datetime import timedelta
 
 import cbor2
 import pytest
-from channels.layers import get_channel_layer
 from django.db import DataError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -14,12 +12,13 @@ from django.utils import timezone
 from devices import contract, presence, registry, tokens
 from devices.models import Device, DeviceToken, Event, Finding, Presence
 from devices.registry import Incoming
-from devices.watching import Watched, group
+from devices.watching import Watched
 from telemetry import ingest, live
 from telemetry.https import TelemetryView
 from telemetry.models import DeadLetter, Reading
 from tests.devices.hostile import CORPUS
 from tests.factories import DeviceFactory, SchemaFactory
+from tests.telemetry.hearing import Ear
 from tests.telemetry.messages import envelope, topic
 
 pytestmark = [pytest.mark.django_db, pytest.mark.xdist_group("channels")]  # Valkey tells every process
@@ -306,17 +305,13 @@ def test_a_birth_over_mqtt_is_believed_over_what_was_posted_and_a_will_is_not_un
 
 
 def test_those_who_watch_see_it_at_once(post, device):
-    with asyncio.Runner() as runner:
-        layer = get_channel_layer()
-        channel = runner.run(layer.new_channel())
-        runner.run(layer.group_add(group(device.device_id), channel))
-        Watched().add([device.device_id])
-        live._own.clear()  # as in a process that has not taken any telemetry yet
-        told = envelope(values={"temperature_c": 7})
-        post(told)
-        seen = runner.run(asyncio.wait_for(layer.receive(channel), 5))
-        if "presence" not in seen:
-            seen |= runner.run(asyncio.wait_for(layer.receive(channel), 5))
+    ear = Ear(device.device_id)
+    Watched().add([device.device_id])
+    live._own.clear()  # as in a process that has not taken any telemetry yet
+    post(envelope(values={"temperature_c": 7}))
+    seen = ear.next()
+    if "presence" not in seen:
+        seen |= ear.next()
     assert seen["device"] == device.device_id
     assert seen["reading"]["metrics"][0] == 7.0
     assert seen["presence"]["online"] is True
