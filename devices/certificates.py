@@ -1,5 +1,6 @@
 """Device certificates: issued, proven by use, replaced by a newer one that was seen, revoked."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -86,12 +87,30 @@ def report(error: CertificateError, device_pk: int | None) -> None:
         evidence.find("renewal_loop", f"It asked for {MAX_ISSUED} certificates within a day.", device_pk=device_pk)
 
 
-def judge(device_pk: int, device_id: str, status: contract.Status) -> Certificate | None:
+Claimed = dict[tuple[int, str], Certificate]
+"""Certificates by device and serial."""
+
+
+def claimed(births: Iterable[tuple[int, contract.Status]]) -> Claimed:
+    """The certificates that these births (of a device's key) name, its devices locked for this transaction.
+
+    Locked in the order of their keys, as one that births take one by one would make two batches wait for each other.
+    """
+    named = {(pk, status.certificate.serial) for pk, status in births if status.certificate}
+    pks = sorted({pk for pk, _ in named})
+    if not pks:
+        return {}
+    list(Device.objects.select_for_update(no_key=True).filter(pk__in=pks).order_by("pk").values_list("pk"))
+    rows = Certificate.objects.filter(device__in=pks, serial__in={serial for _, serial in named})
+    return {(row.device_id, row.serial): row for row in rows}
+
+
+def judge(device_pk: int, device_id: str, status: contract.Status, rows: Claimed) -> Certificate | None:
     """The certificate that a birth proves, whether or not it may be used; a false proof is a finding, and None."""
     claimed = status.certificate
     if claimed is None:
         return None
-    row = Certificate.objects.filter(serial=claimed.serial, device_id=device_pk).first()
+    row = rows.get((device_pk, claimed.serial))
     statement = contract.proof_statement(device_id, status.session, status.boot_id, claimed.serial)
     if row is None or not pki.proves(x509.load_pem_x509_certificate(row.pem.encode()), statement, claimed.proof):
         evidence.find("certificate_proof_false", "A birth names a certificate it does not prove.", device_pk=device_pk)
@@ -99,11 +118,30 @@ def judge(device_pk: int, device_id: str, status: contract.Status) -> Certificat
     return row
 
 
+# Nearly every birth: the one that was proven last is proven again, and nothing else of the device's is in use or waits.
+# It waits for whoever has the device's row, and they for it: `lock` comes first.
+_STILL_IN_USE = """
+    UPDATE devices_certificate AS c SET last_seen_at = greatest(%(now)s, c.last_seen_at)
+      FROM (SELECT d.id FROM devices_device d JOIN devices_certificate m ON m.device_id = d.id
+             WHERE m.id = %(pk)s FOR NO KEY UPDATE OF d) AS device
+     WHERE c.id = %(pk)s AND c.device_id = device.id AND c.state = 'active' AND c.revoked_at IS NULL
+       AND c.not_after > %(now)s AND c.first_seen_at IS NOT NULL AND c.retire_at IS NULL AND c.replaced_by_id IS NULL
+       AND NOT EXISTS (SELECT FROM devices_certificate o
+                        WHERE o.device_id = c.device_id AND o.id <> c.id
+                          AND (o.last_seen_at >= c.last_seen_at
+                               OR o.id < c.id AND o.revoked_at IS NULL AND o.state IN ('pending', 'active')))
+"""
+
+
 def seen(certificate: Certificate, where: str, now: datetime) -> bool:
     """A device proved that it uses a certificate. The first time makes it ACTIVE, and those before it RETIRING.
 
     Returns False, with a finding, when it must not be used any more. `where` tells people about the door.
     """
+    with connection.cursor() as cursor:
+        cursor.execute(_STILL_IN_USE, {"pk": certificate.pk, "now": now})
+        if cursor.rowcount:
+            return True
     with transaction.atomic():
         device = lock(certificate.device_id)
         row = Certificate.objects.get(pk=certificate.pk)

@@ -24,7 +24,6 @@ def record(
     at: datetime | None = None,
 ) -> Event:
     """Append an event. Call it inside the transaction of what it tells: both happen or neither does."""
-    context = structlog.contextvars.get_contextvars()
     return Event.objects.create(
         kind=kind,
         device=device,
@@ -34,8 +33,26 @@ def record(
         reason=reason[:500],
         detail=detail or {},
         at=at or timezone.now(),
-        correlation_id=str(context.get("request_id") or context.get("correlation_id") or "")[:100],
+        correlation_id=_correlation_id(),
     )
+
+
+def told_by(kind: str, device_pk: int, tenant_pk: int, device_id: str, detail: dict[str, Any], at: datetime) -> Event:
+    """An event that a device itself told of, not saved yet: a batch saves all of its own at once."""
+    return Event(
+        kind=kind,
+        device_id=device_pk,
+        tenant_id=tenant_pk,
+        actor=device_id,
+        detail=detail,
+        at=at,
+        correlation_id=_correlation_id(),
+    )
+
+
+def _correlation_id() -> str:
+    context = structlog.contextvars.get_contextvars()
+    return str(context.get("request_id") or context.get("correlation_id") or "")[:100]
 
 
 SUPPRESSED = """

@@ -27,11 +27,7 @@ def store_batch(messages: list[Incoming]) -> tuple[list[Refused], set[str]]:
     trespasses = registry.Trespasses()
     topics = [_parse(message) for message in messages]
     known = registry.look_up(t.device_id for t in topics if isinstance(t, contract.Topic))
-    presence.lock(
-        known[topic.device_id].pk
-        for topic in topics
-        if isinstance(topic, contract.Topic) and topic.channel == contract.STATUS and topic.device_id in known
-    )
+    batch.prepare(messages, topics, known)
     for message, topic in zip(messages, topics, strict=True):
         device = None
         try:
@@ -44,9 +40,13 @@ def store_batch(messages: list[Incoming]) -> tuple[list[Refused], set[str]]:
             if isinstance(error.__cause__, CertificateError):
                 certificates.report(error.__cause__, pk)
             refused.append(Refused(message, error.reason, error.detail, error.path, pk))
+    Event.objects.bulk_create(batch.events)
     clocks.told(batch.skews)
     trespasses.tell()
     return refused, batch.changed
+
+
+_Parsed = contract.Topic | contract.ContractError
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,36 @@ class _Batch:
     """Device ids whose presence changed."""
     skews: dict[Known, timedelta] = field(default_factory=dict)
     """Clocks that were seen to be wrong, or no longer."""
+    events: list[Event] = field(default_factory=list)
+    """What births and wills leave: saved together."""
+    claimed: certificates.Claimed = field(default_factory=dict)
+    """The certificates that births name."""
+    nudged: set[int] = field(default_factory=set)
+    """Devices to which something is to be said when they come online."""
+
+    def prepare(self, messages: list[Incoming], topics: list[_Parsed], known: dict[str, Known]) -> None:
+        """Lock and read for all births at once what each would ask for itself: ten thousand may come back together."""
+        statuses = [
+            (known[topic.device_id].pk, message.payload)
+            for message, topic in zip(messages, topics, strict=True)
+            if isinstance(topic, contract.Topic) and topic.channel == contract.STATUS and topic.device_id in known
+        ]
+        if statuses:
+            presence.lock(pk for pk, _ in statuses)
+            births = [(pk, status) for pk, payload in statuses if (status := _birth(payload)) is not None]
+            self.claimed.update(certificates.claimed(births))
+            self.nudged.update(renewals.open_among(pk for pk, _ in births))
 
 
-def _parse(message: Incoming) -> contract.Topic | contract.ContractError:
+def _birth(payload: bytes) -> contract.Status | None:
+    try:
+        status = contract.decode(payload, contract.Status)
+    except (contract.ContractError, RecursionError):
+        return None  # its turn will come, and its refusal
+    return status if status.state is contract.State.ONLINE else None
+
+
+def _parse(message: Incoming) -> _Parsed:
     try:
         if contract.shadow_device(message.topic) is not None:
             raise contract.ContractError("no_shadow", "this portal keeps no shadows yet", "topic")
@@ -74,11 +101,13 @@ def _take(message: Incoming, topic: contract.Topic, device: Known, batch: _Batch
         return  # an empty retained payload deletes the retained one; it says nothing
     if len(message.payload) > contract.MAX_PAYLOAD_BYTES:
         raise contract.ContractError("too_large", f"{len(message.payload)} bytes")
+    told = len(batch.events)
     try:
         # A savepoint: a row the database refuses must not take the neighbours' rows with it.
         with transaction.atomic():
             _HANDLERS[topic.channel](message, device, batch)
     except (DataError, IntegrityError, RecursionError) as error:
+        del batch.events[told:]
         raise contract.ContractError("unstorable", str(error).partition("\n")[0]) from error
 
 
@@ -86,15 +115,18 @@ def _status(message: Incoming, device: Known, batch: _Batch) -> None:
     status = contract.decode(message.payload, contract.Status)
     late = batch.now - contract.timestamp(status.ts)
     if status.state is contract.State.OFFLINE:
-        if presence.will(device, status, batch.now):
+        if event := presence.will(device, status, batch.now):
             batch.changed.add(device.device_id)
+            batch.events.append(event)
         return
     shown = clocks.of_birth(late, retained=message.retained)
-    if presence.birth(device, status, batch.now, shown):
+    if event := presence.birth(device, status, batch.now, shown, batch.claimed):
         batch.changed.add(device.device_id)
+        batch.events.append(event)
         if shown is not None and (device in batch.skews or {judge(shown), device.clock} != {Clock.RIGHT}):
             batch.skews[device] = shown
-        nudges.at_birth(device, status)
+        if device.pk in batch.nudged:
+            nudges.at_birth(device, status)
 
 
 def _event(message: Incoming, device: Known, _batch: _Batch) -> None:

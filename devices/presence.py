@@ -10,13 +10,23 @@ from devices.models import Device, Event, Presence
 from devices.registry import Known
 
 
-def birth(device: Known, status: contract.Status, now: datetime, skew: timedelta | None = None) -> bool:
-    """A device came online. Only a session newer than the last known counts, so a repeated birth changes nothing.
+def birth(
+    device: Known,
+    status: contract.Status,
+    now: datetime,
+    skew: timedelta | None = None,
+    claimed: certificates.Claimed | None = None,
+) -> Event | None:
+    """A device came online: the event of it, not saved yet, or None where nothing changed.
 
+    Only a session newer than the last known counts, so a repeated birth changes nothing. `claimed` has the certificates
+    of a whole batch.
     One that proves a certificate for the first time cannot be old, whatever it says of its session: its counter may
     have been lost with the flash it was kept in. `skew` is what it shows of the device's clock, if anything.
     """
-    proven = certificates.judge(device.pk, device.device_id, status)
+    if claimed is None:
+        claimed = certificates.claimed([(device.pk, status)])
+    proven = certificates.judge(device.pk, device.device_id, status, claimed)
     rows = Presence.objects.filter(device_id=device.pk)
     fresh = proven is not None and proven.first_seen_at is None and proven.is_trusted(now)
     changed = (rows if fresh else rows.filter(session__lt=status.session)).update(
@@ -34,9 +44,7 @@ def birth(device: Known, status: contract.Status, now: datetime, skew: timedelta
     # An older birth that comes late says nothing about the certificate in use now.
     if proven is not None and (changed or rows.filter(session=status.session).exists()):
         certificates.seen(proven, "A birth", now)
-    if changed:
-        _tell(device, "device.online", status)
-    return bool(changed)
+    return _told(device, "device.online", status, now) if changed else None
 
 
 def lock(device_pks: Iterable[int]) -> None:
@@ -45,22 +53,22 @@ def lock(device_pks: Iterable[int]) -> None:
     list(Presence.objects.select_for_update().filter(pk__in=pks).order_by("pk").values_list("pk"))
 
 
-def will(device: Known, status: contract.Status, now: datetime) -> bool:
-    """A device said goodbye, or the broker said it for it. One older than the last birth is ignored."""
+def will(device: Known, status: contract.Status, now: datetime) -> Event | None:
+    """A device said goodbye, or the broker said it for it: the event of it, not saved yet.
+
+    One older than the last birth is ignored: None.
+    """
     changed = (
         Presence.objects.filter(device_id=device.pk, session__lte=status.session)
         .exclude(session=status.session, ended=Presence.Ended.WILL)
         .update(online=False, ended=Presence.Ended.WILL, session=status.session, changed_at=now)
     )
-    if changed:
-        _tell(device, "device.offline", status)
-    return bool(changed)
+    return _told(device, "device.offline", status, now) if changed else None
 
 
-def _tell(device: Known, kind: str, status: contract.Status) -> None:
-    row = Device.objects.select_related("tenant").get(pk=device.pk)
+def _told(device: Known, kind: str, status: contract.Status, now: datetime) -> Event:
     detail = {"session": status.session, "boot_id": status.boot_id, "firmware_version": status.firmware_version}
-    evidence.record(kind, device=row, actor=device.device_id, detail=detail)
+    return evidence.told_by(kind, device.pk, device.tenant_pk, device.device_id, detail, now)
 
 
 SEEN_SECONDS = 2

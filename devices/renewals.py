@@ -4,6 +4,7 @@ The row is the truth, a message to a device only a nudge: it is sent again at ea
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -220,6 +221,12 @@ def _give_up(now: datetime) -> None:
         )
         if changed and not pointless:
             evidence.find("renewal_failed", why, device_pk=row.device_id, severity=Finding.Severity.CRITICAL)
+
+
+def open_among(device_pks: Iterable[int]) -> set[int]:
+    """Which of these devices have something that is to be said again when they come online."""
+    rows = Renewal.objects.filter(device__in=set(device_pks), state__in=[Renewal.State.ASKED, Renewal.State.ISSUED])
+    return set(rows.values_list("device_id", flat=True))
 
 
 def open_for(device_pk: int) -> Renewal | None:

@@ -8,7 +8,7 @@ CORPUS: dict[str, bytes] = {
     "deep arrays": b"[" * 100_000,
     "deep objects": b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
     "deep and closed": b"[" * 5_000 + b"]" * 5_000,
-    "almost too deep": b"[" * 900 + b"]" * 900,
+    "almost too deep": b"[" * 500 + b"]" * 500,  # what is left of the stack differs from door to door
     "huge number": b'{"msg_id":"%s","ts":1,"x":%s}' % (str(uuid.UUID(int=1)).encode(), b"9" * 4000),
     "huger number": b"9" * 200_000,
     "huge exponent": b'{"ts":1e999999999}',

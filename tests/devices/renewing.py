@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from django.db import transaction
 from django.utils import timezone
 
 from devices import certificates, contract, pki, presence, registry, renewals
@@ -42,7 +43,9 @@ class Member:
         proof = base64.b64encode(key.sign(statement, ec.ECDSA(hashes.SHA256()))).decode()
         told = contract.CertificateProof(certificate.serial, proof)
         status = contract.Status(contract.State.ONLINE, self.session, "b", 0, certificate=told)
-        presence.birth(registry.look_up([self.row.device_id])[self.row.device_id], status, now)
+        known = registry.look_up([self.row.device_id])[self.row.device_id]
+        with transaction.atomic():
+            presence.birth(known, status, now)
         certificate.refresh_from_db()
 
     def renew(self, now=LATE, key=None, **kwargs):

@@ -40,7 +40,7 @@ def birth(device, key, serial, **changes):
 
 
 def prove(device, status, now=NOW):
-    row = certificates.judge(device.pk, device.device_id, status)
+    row = certificates.judge(device.pk, device.device_id, status, certificates.claimed([(device.pk, status)]))
     if row is not None:
         certificates.seen(row, "A birth", now)
 

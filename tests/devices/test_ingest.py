@@ -1,12 +1,17 @@
+import base64
 import json
 import uuid
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from devices import contract, ingest
+from devices import certificates, contract, ingest, pki
 from devices.contract import CHANNELS, Direction
-from devices.models import Device, Event, Finding, Presence
+from devices.models import Certificate, Device, Event, Finding, Presence
 from devices.registry import Incoming
 from tests.devices import peers
 from tests.devices.hostile import CORPUS
@@ -49,6 +54,34 @@ def test_births_and_wills_move_the_presence_in_order(device):
     refused, changed = ingest.store_batch([birth(device), will, birth(device, 2)])
     assert (refused, changed) == ([], {device.device_id})
     assert Presence.objects.values_list("online", "session").get() == (True, 2)
+
+
+def test_births_of_a_batch_cost_the_database_four_statements_each(ca):
+    keys = [pki.new_key() for _ in range(12)]
+    first = DeviceFactory()
+    devices = [first, *(DeviceFactory(tenant=first.tenant, device_type=first.device_type) for _ in keys[1:])]
+    made = [
+        certificates.issue(device, pki.read_request(peers.csr(key).encode()), timezone.now())
+        for device, key in zip(devices, keys, strict=True)
+    ]
+
+    def births(session, count):
+        for device, key, row in list(zip(devices, keys, made, strict=True))[:count]:
+            statement = contract.proof_statement(device.device_id, session, "b", row.serial)
+            proof = base64.b64encode(key.sign(statement, ec.ECDSA(hashes.SHA256()))).decode()
+            yield birth(device, session, certificate={"serial": row.serial, "proof": proof})
+
+    def costs(session, count):
+        with CaptureQueriesContext(connection) as queries:
+            assert reasons(*births(session, count)) == []
+        return len(queries)
+
+    costs(1, 12)
+    told = Event.objects.filter(kind="device.online").count()
+    few, many = costs(2, 2), costs(3, 12)
+    assert many - few == 10 * 4  # a savepoint and its end, the presence, the certificate
+    assert Event.objects.filter(kind="device.online").count() == told + 14
+    assert {row.last_seen_at for row in Certificate.objects.filter(pk__in=[row.pk for row in made])} != {None}
 
 
 def test_what_did_not_change_is_not_told_to_browsers(device):

@@ -40,7 +40,9 @@ def say(device, word, at=NOW):
         presence.mark_silent(at + timedelta(hours=1), LISTENED)
     else:
         status = Status(State.ONLINE if word[0] == "b" else State.OFFLINE, int(word[1:]), f"boot-{word[1:]}", 0)
-        (presence.birth if word[0] == "b" else presence.will)(device, status, at)
+        event = (presence.birth if word[0] == "b" else presence.will)(device, status, at)
+        if event:
+            event.save()
 
 
 def after(device, words):
@@ -107,11 +109,11 @@ def test_repeated_and_redelivered_words_end_in_the_same_state(device, told):
 
 def test_a_birth_is_kept_with_what_it_says(device):
     status = Status(State.ONLINE, 4, "boot-9", 0, "1.4.2", "agent 1", rssi_dbm=-70)
-    assert presence.birth(device, status, NOW) is True
+    assert presence.birth(device, status, NOW).kind == "device.online"
     row = Presence.objects.get(pk=device.pk)
     assert (row.boot_id, row.firmware_version, row.agent, row.rssi_dbm) == ("boot-9", "1.4.2", "agent 1", -70)
     assert (row.changed_at, row.last_seen_at) == (NOW, NOW)
-    assert presence.birth(device, status, NOW + MINUTE) is False
+    assert presence.birth(device, status, NOW + MINUTE) is None
 
 
 def test_coming_and_going_are_events_of_the_device(device):

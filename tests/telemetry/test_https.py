@@ -296,7 +296,7 @@ def test_what_is_refused_was_heard_and_brings_no_device_online(post, device):
 def test_a_birth_over_mqtt_is_believed_over_what_was_posted_and_a_will_is_not_undone(post, device):
     known = registry.look_up([device.device_id])[device.device_id]
     post(envelope())
-    assert presence.birth(known, contract.Status(contract.State.ONLINE, 0, "b", 0), timezone.now()) is True
+    assert presence.birth(known, contract.Status(contract.State.ONLINE, 0, "b", 0), timezone.now())
     assert state(device) == (True, "", 0)
     presence.will(known, contract.Status(contract.State.OFFLINE, 0, "b", 0), timezone.now())
     post(envelope())
