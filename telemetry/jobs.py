@@ -5,14 +5,16 @@ is told to begin it again takes a new one, and the old worker, dead or only slow
 is no longer its own. So two never run one, and one that is cut off runs again.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
 from celery import current_app
 from celery.exceptions import OperationalError as QueueError
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 from redis.exceptions import RedisError
@@ -22,6 +24,7 @@ from telemetry.models import Export, Job, Replay
 
 STALE = timedelta(minutes=2)
 """A job whose last sign of life is older begins anew; beats come every few seconds."""
+BEAT_SECONDS = 20.0
 STARTS = 3
 """Times a job is begun; one that kills its worker each time must not do so for ever."""
 MODELS: tuple[type[Job], ...] = (Replay, Export)
@@ -84,6 +87,35 @@ def _ours(job: Job) -> Any:
 def beat(job: Job, **changes: Any) -> None:
     """A sign of life, with progress. Raises `Lost`; inside a transaction what the batch did is then undone."""
     if not _ours(job).update(beat_at=timezone.now(), **changes):
+        raise Lost
+
+
+@contextmanager
+def alive(job: Job) -> Iterator[None]:
+    """Signs of life from a thread of its own, while something is done that gives none. Raises `Lost` at the end.
+
+    A database that is away meanwhile is no reason to end: the next beat will tell.
+    """
+    over, lost = threading.Event(), threading.Event()
+
+    def run() -> None:
+        try:
+            while not over.wait(BEAT_SECONDS):
+                with suppress(OperationalError, InterfaceError):
+                    beat(job)
+        except Lost:
+            lost.set()
+        finally:
+            connection.close()  # this thread's own
+
+    thread = threading.Thread(target=run, name="alive", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    if lost.is_set():
         raise Lost
 
 

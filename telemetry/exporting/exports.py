@@ -15,11 +15,13 @@ from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import Storage, storages
 from django.db import transaction
+from django.db.models import Sum
 from django.utils import timezone
 
 from devices import evidence
 from devices.errors import DomainError
 from devices.models import Device, Tenant
+from devices.tenancy import sees_all
 from telemetry import jobs
 from telemetry.exporting import parquet, scratch, sheets
 from telemetry.models import Export, Job
@@ -27,6 +29,11 @@ from telemetry.models import Export, Job
 MAX_DEVICES = 200
 MAX_DAYS = 400
 MAX_ROWS = 10_000_000
+MAX_BYTES = 4 * 1024**3
+"""Of the text that a file is made of."""
+MAX_KEPT_BYTES = 50 * 1024**3
+"""Of the files of a tenant that are there: no customer fills the disk."""
+_BEAT_ROWS = 100_000
 MAX_OPEN = 5
 """Exports of a tenant that wait or run at the same time."""
 REMOVE = "telemetry.delete_export"
@@ -52,7 +59,8 @@ def request(
     """Have the readings of these devices in [since, until) written to a file. Both are cut to whole seconds.
 
     Devices that this person may not see are not there. Raises `ExportError`: devices_missing, too_many_devices,
-    device_unknown, several_tenants, range_empty, range_too_long, range_too_old (400), too_many_exports (429).
+    device_unknown, several_tenants, range_empty, range_too_long, range_too_old (400), too_many_exports,
+    exports_full (429).
     """
     devices = _devices(user, device_ids)
     since, until = since.replace(microsecond=0), min(until, now + _DAY).replace(microsecond=0)
@@ -64,6 +72,10 @@ def request(
         if Export.objects.filter(tenant=tenant, state__in=Job.OPEN).count() >= MAX_OPEN:
             wait = f"{MAX_OPEN} exports are being made for {tenant}: wait until one is done."
             raise ExportError(wait, "too_many_exports", 429)
+        kept = Export.objects.filter(tenant=tenant).exclude(path="").aggregate(bytes=Sum("size"))["bytes"] or 0
+        if kept >= MAX_KEPT_BYTES:
+            full = f"The files of {tenant} take {kept / 1024**3:.0f} GiB: remove some that are not needed any more."
+            raise ExportError(full, "exports_full", 429)
         told = {"since": since, "until": until, "format": format_, "resolution": resolution}
         export: Export = Export.objects.create(tenant=tenant, requested_by=user, **told)
         export.devices.set(devices)
@@ -110,7 +122,7 @@ def _check_range(since: datetime, until: datetime, resolution: str, now: datetim
 
 def may_remove(export: Export, user: Any) -> bool:
     """Whoever asked for it, and staff with the right."""
-    return bool(user.is_active and (export.requested_by_id == user.pk or (user.is_staff and user.has_perm(REMOVE))))
+    return bool(user.is_active and (export.requested_by_id == user.pk or (sees_all(user) and user.has_perm(REMOVE))))
 
 
 def remove(export: Export, user: Any, now: datetime) -> bool:
@@ -209,20 +221,26 @@ def _make(export: Export, folder: Path) -> tuple[Path, int]:
     if people:
         return csv, rows
     target = folder / "readings.parquet"
-    jobs.beat(export)
-    parquet.write(csv, sheet.columns, target)
+    with jobs.alive(export):
+        parquet.write(csv, sheet.columns, target)
     return target, rows
 
 
 def _write(export: Export, sheet: sheets.Sheet, file: IO[bytes], ending: bytes) -> int:
-    rows = 0
+    rows = size = 0
     for done, (devices, since, until) in enumerate(_pieces(export), 1):
         for row in sheet.rows(devices, since, until):
             file.write(row[:-1] + ending)  # RFC 4180 ends a row so; line feeds inside a quoted text stay
             rows += 1
-            if rows > MAX_ROWS:
-                detail = f"More than {MAX_ROWS:,} rows: take a shorter range, fewer devices or a coarser resolution."
-                raise ExportError(detail, "too_many_rows")
+            size += len(row)
+            if rows > MAX_ROWS or size > MAX_BYTES:
+                code, most = ("too_many_rows", f"{MAX_ROWS:,} rows")
+                if size > MAX_BYTES:
+                    code, most = ("too_many_bytes", f"{MAX_BYTES / 1024**3:.0f} GiB")
+                detail = f"More than {most}: take a shorter range, fewer devices or a coarser resolution."
+                raise ExportError(detail, code)
+            if not rows % _BEAT_ROWS:
+                jobs.beat(export, rows=rows)
         jobs.beat(export, done=done, rows=rows)
     return rows
 

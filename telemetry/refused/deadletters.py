@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q, QuerySet, Sum
 
 from devices.contract import MAX_PAYLOAD_BYTES
 from devices.registry import Refused
@@ -15,6 +15,8 @@ from telemetry.models import DeadLetter
 
 HOURLY = 200
 """Different dead letters kept of a device in an hour."""
+TOO_MANY = "too_many_refused"
+"""Reason of the letter on which the others of that hour are counted; a budget's is `flood`."""
 PURGED = 10_000
 """Most letters deleted in one transaction."""
 
@@ -94,7 +96,7 @@ def _within_bounds(letters: dict[str, dict[str, Any]], now: datetime) -> dict[st
             continue
         one = hashlib.sha256(f"flood of {letter['device']} in {now:%Y-%m-%d}".encode()).hexdigest()
         detail = f"more than {HOURLY} different ones in an hour; this is a sample, of reason {letter['reason']}"
-        flood = kept.setdefault(one, letter | {"digest": one, "reason": "flood", "detail": detail, "count": 0})
+        flood = kept.setdefault(one, letter | {"digest": one, "reason": TOO_MANY, "detail": detail, "count": 0})
         flood["count"] += letter["count"]
     return kept
 
@@ -124,6 +126,12 @@ def settle(tried: Sequence[tuple[DeadLetter, list[Refused]]], now: datetime) -> 
 def purge(now: datetime) -> int:
     """Delete letters not seen again for DEAD_LETTER_DAYS, in batches. Returns how many."""
     return delete(DeadLetter.objects.filter(received_at__lt=now - timedelta(days=settings.DEAD_LETTER_DAYS)))
+
+
+def only_counted(rows: QuerySet[DeadLetter]) -> int:
+    """Messages that these letters stand for and that were not kept: of a flood there is one sample a day."""
+    told = rows.filter(reason="flood").aggregate(times=Sum("count"), letters=Count("pk"))
+    return int(told["times"] or 0) - int(told["letters"])
 
 
 def delete(rows: QuerySet[DeadLetter]) -> int:

@@ -13,6 +13,8 @@ from telemetry.exporting.exports import ExportError
 from telemetry.models import Replay
 from telemetry.refused import replays
 from telemetry.refused.selections import Selection
+from tests.devices import peers
+from tests.factories import UserFactory
 
 NOW = timezone.now
 
@@ -197,3 +199,32 @@ def test_the_clock_begins_them_again(db, sent):
     Replay.objects.update(created_at=NOW() - jobs.STALE * 2)
     tasks.tidy_jobs()
     assert [name for name, _ in sent] == ["telemetry.tasks.replay"]
+
+
+@pytest.mark.django_db(transaction=True)
+class TestAlive:
+    def test_what_takes_long_gives_signs_of_life(self, monkeypatch):
+        monkeypatch.setattr(jobs, "BEAT_SECONDS", 0.02)
+        job = _running()
+        with jobs.alive(job):
+            began = Replay.objects.get().beat_at
+            peers.eventually(lambda: Replay.objects.get().beat_at > began)
+
+    def test_who_lost_the_job_meanwhile_is_told_at_its_end(self, monkeypatch):
+        monkeypatch.setattr(jobs, "BEAT_SECONDS", 0.02)
+        job, done = _running(), []
+        with pytest.raises(jobs.Lost), jobs.alive(job):
+            Replay.objects.update(state="canceled")
+            peers.eventually(lambda: not any(thread.name == "alive" for thread in threading.enumerate()))
+            done.append("its own work")
+        assert done
+
+    def test_its_own_mistakes_are_passed_on_and_the_thread_ends(self):
+        with pytest.raises(ZeroDivisionError), jobs.alive(_running()):
+            raise ZeroDivisionError
+        assert not any(thread.name == "alive" for thread in threading.enumerate())
+
+
+def _running():
+    replay = Replay.objects.create(requested_by=UserFactory(), reason="because")
+    return jobs._claim(Replay, replay.pk, timezone.now())

@@ -265,6 +265,20 @@ class TestWhoAndWhat:
         exports.run(Export.objects.filter(tenant=device.tenant).first().pk)
         assert ask(owner, device).pk
 
+    def test_the_files_of_a_tenant_may_take_so_much(self, device, owner, monkeypatch):
+        say(device, (noon(), 4.5, {}))
+        export = ask(owner, device)
+        exports.run(export.pk)
+        export.refresh_from_db()
+        monkeypatch.setattr(exports, "MAX_KEPT_BYTES", export.size)
+        with pytest.raises(ExportError) as refused:
+            ask(owner, device)
+        assert (refused.value.code, refused.value.status) == ("exports_full", 429)
+        other = DeviceFactory(device_type=device.device_type)
+        assert ask(member(other.tenant), other).pk
+        exports.remove(export, owner, noon())
+        assert ask(owner, device).pk
+
     def test_is_evidence_of_the_tenant(self, device, owner):
         export = ask(owner, device)
         event = Event.objects.get(kind="export.requested")
@@ -290,6 +304,16 @@ class TestWhatBreaks:
         assert list(place.glob("*")) == []
         with pytest.raises(ExportError, match="no file"):
             exports.open_file(export)
+
+    def test_too_many_bytes_are_told_and_leave_nothing(self, device, owner, place, monkeypatch):
+        monkeypatch.setattr(exports, "MAX_BYTES", 100)
+        say(device, *((noon() + number * DAY / 24, number, {}) for number in range(3)))
+        export = ask(owner, device)
+        exports.run(export.pk)
+        export.refresh_from_db()
+        assert export.state == "failed"
+        assert "take a shorter range" in export.error
+        assert list(place.glob("*")) == []
 
     def test_too_many_columns_are_told(self, device, owner, monkeypatch):
         monkeypatch.setattr(sheets, "MAX_COLUMNS", 3)

@@ -70,7 +70,7 @@ def test_what_a_device_adds_in_an_hour_is_bounded_and_the_rest_is_counted():
     deadletters.keep([letter(f"more {number}".encode(), device=device.pk) for number in range(50)], NOW)
     assert DeadLetter.objects.filter(device=other).count() == 1
     assert DeadLetter.objects.filter(device=device).count() == deadletters.HOURLY + 1
-    flood = DeadLetter.objects.get(reason="flood")
+    flood = DeadLetter.objects.get(reason=deadletters.TOO_MANY)
     assert (flood.count, flood.device) == (50, device)
 
 
@@ -78,7 +78,7 @@ def test_what_nobody_known_adds_in_an_hour_is_bounded_too():
     for batch in range(3):
         deadletters.keep([letter(f"{batch} {number}".encode()) for number in range(deadletters.HOURLY)], NOW)
     assert DeadLetter.objects.count() == deadletters.HOURLY + 1
-    assert DeadLetter.objects.get(reason="flood").count == 2 * deadletters.HOURLY
+    assert DeadLetter.objects.get(reason=deadletters.TOO_MANY).count == 2 * deadletters.HOURLY
 
 
 def test_old_letters_are_purged(settings):
