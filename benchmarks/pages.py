@@ -92,7 +92,8 @@ STAFF: dict[str, Page] = {
     "admin devices, an id": lambda a: f"/admin/devices/device/?q={a.device()}",
     "admin devices, online": lambda _: "/admin/devices/device/?presence__online__exact=1",
     "admin device": lambda a: f"/admin/devices/device/{a.key()}/change/",
-    "admin readings": lambda _: "/admin/telemetry/reading/",
+    "admin certificates": lambda _: "/admin/devices/certificate/",
+    "admin presence": lambda _: "/admin/devices/device/?presence__online__exact=0",
     "admin findings": lambda _: "/admin/devices/finding/",
 }
 
@@ -131,7 +132,7 @@ def round_of(fleet: Fleet, name: str, owner: str, devices: int, days: int) -> di
 def fill(fleet: Fleet, name: str, owner: str, devices: int, days: int) -> dict[str, Any]:
     """The devices `d-<name>-1`… and their past."""
     stretches = [(days, _DAY), (1, 3600)]
-    asked = {"name": name, "devices": devices, "stretches": stretches, "minute_days": 90, "owner": owner}
+    asked = {"name": name, "devices": devices, "stretches": stretches, "minute_days": 7, "owner": owner}
     command = [sys.executable, "-m", "benchmarks.history", json.dumps(asked)]
     environment = fleet.env() | {"LOG_LEVEL": "WARNING"}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)

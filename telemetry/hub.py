@@ -5,6 +5,7 @@ gets one frame of all that it watches. Nothing is queued: what waits for a slow 
 """
 
 import asyncio
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
@@ -81,16 +82,21 @@ class Hub:
 
     async def _listen(self, *, again: bool) -> None:
         async with (
-            redis.asyncio.Redis.from_url(settings.REDIS_URL, health_check_interval=HEALTH_SECONDS) as client,
-            client.pubsub(ignore_subscribe_messages=True) as subscription,
+            redis.asyncio.Redis.from_url(
+                settings.REDIS_URL, health_check_interval=HEALTH_SECONDS, client_name=f"hub-{os.getpid()}"
+            ) as client,
+            client.pubsub() as subscription,
         ):
             await subscription.subscribe(channel())
-            self._ready.set()
-            for listener in list(self._watched) if again else ():
-                listener.missed()
             while True:
                 message = await subscription.get_message(timeout=HEALTH_SECONDS)  # each call looks after the line
-                if message is not None:
+                if message is None:
+                    continue
+                if message["type"] == "subscribe":  # only its answer says that nothing told from now on is missed
+                    self._ready.set()
+                    for listener in list(self._watched) if again else ():
+                        listener.missed()
+                elif message["type"] == "message":
                     self._hand(message["data"])
 
     def _hand(self, data: bytes) -> None:

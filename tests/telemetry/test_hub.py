@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 
 import pytest
 import redis
@@ -72,7 +73,8 @@ def test_a_line_that_was_cut_is_made_anew_and_everybody_is_told_that_something_m
     def cut():
         client = redis.Redis.from_url(settings.REDIS_URL)
         for each in client.client_list(_type="pubsub"):
-            client.client_kill_filter(_id=each["id"])
+            if each["name"] == f"hub-{os.getpid()}":
+                client.client_kill_filter(_id=each["id"])
 
     async def scene():
         socket, ear = Socket(), hub.of_this_loop()
