@@ -125,3 +125,11 @@ def database(name: str, help_text: str) -> dict[str, Any]:
     if not str(config.get("ENGINE", "")).endswith("postgresql"):
         raise ImproperlyConfigured(f"{name} must be a postgres:// URL")
     return config
+
+
+def mail(name: str, help_text: str, default: str) -> dict[str, Any]:
+    """Django's settings of a mail server, from one URL; `consolemail://` prints it."""
+    config = environ.Env.email_url_config(text(name, help_text, default))
+    folder = config.pop("EMAIL_FILE_PATH")
+    config["EMAIL_FILE_PATH"] = f"/{folder.lstrip('/')}"
+    return {key: value for key, value in config.items() if key.startswith("EMAIL_") and value is not None}

@@ -18,6 +18,11 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AddField(
+            model_name='tenant',
+            name='mfa_required',
+            field=models.BooleanField(db_default=False, default=False, help_text='Its members see nothing of the portal before they have set up a second factor.', verbose_name='two-factor authentication required'),
+        ),
         migrations.CreateModel(
             name='Preference',
             fields=[

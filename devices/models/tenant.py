@@ -25,6 +25,12 @@ class Tenant(models.Model):
         help_text="Readings all its devices together may send per minute, in the long run; empty: what the portal's"
         " settings say.",
     )
+    mfa_required = models.BooleanField(
+        "two-factor authentication required",
+        default=False,
+        db_default=False,
+        help_text="Its members see nothing of the portal before they have set up a second factor.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     objects = ScopedQuerySet["Tenant"].as_manager()
 

@@ -1,8 +1,13 @@
+import re
+
 import pytest
+from django.contrib.auth.hashers import MD5PasswordHasher
+from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.test import Client
 
 from fleetportal import signin
+from fleetportal.accounts import guesses
 from tests.factories import DeviceFactory, StaffFactory, UserFactory, member
 
 pytestmark = pytest.mark.django_db
@@ -77,8 +82,36 @@ def test_a_wrong_name_and_a_wrong_password_look_the_same(client, customer, usern
 
 def test_an_inactive_person_does_not_get_in(client):
     UserFactory(username="gone", password=PASSWORD, is_active=False)
-    assert sign_in(client, "gone").status_code == 200
+    assert sign_in(client, "gone").headers["Location"] == "/account/inactive/"
     assert "_auth_user_id" not in client.session
+    assert sign_in(client, "gone", "wrong").status_code == 200
+
+
+def test_the_address_is_as_good_as_the_name(client):
+    UserFactory(username="eva", email="eva@example.com", password=PASSWORD)
+    assert sign_in(client, "Eva@Example.com").headers["Location"] == "/"
+    assert client.session["_auth_user_id"]
+
+
+def test_one_too_many_is_not_judged(client, customer, settings):
+    """Else the page would tell which of a thousand guesses was right."""
+    settings.SIGN_IN_ATTEMPTS = 1
+    sign_in(client, "customer", "wrong")
+    pages = [sign_in(client, "customer", password).content for password in (PASSWORD, "wrong")]
+    token = re.compile(rb'csrfmiddlewaretoken" value="[^"]+"|data-now="[0-9]+"')
+    assert token.sub(b"", pages[0]) == token.sub(b"", pages[1])
+
+
+def test_the_librarys_own_address_leads_here(client):
+    assert client.get("/account/login/?next=/devices/").headers["Location"] == "/sign-in/?next=/devices/"
+
+
+def test_nobody_signs_up_by_themselves(client):
+    answer = client.post(
+        "/account/signup/", {"username": "me", "email": "me@example.com", "password1": PASSWORD, "password2": PASSWORD}
+    )
+    assert "by invitation" in answer.content.decode().lower()
+    assert not User.objects.exists()
 
 
 def test_after_too_many_failures_even_the_right_password_has_to_wait(client, customer, settings):
@@ -118,7 +151,7 @@ def test_the_wait_ends(client, customer, settings):
     sign_in(client, "customer", "wrong")
     assert sign_in(client, "customer").status_code == 429
     key, _ = signin.keys(client.post(URL, {"username": "customer"}).wsgi_request)
-    assert 0 < cache._cache.get_client().ttl(cache.make_key(key)) <= signin.WINDOW_SECONDS
+    assert 0 < cache._cache.get_client().ttl(cache.make_key(key)) <= guesses.WINDOW_SECONDS
     cache.delete(key)
     assert sign_in(client, "customer").status_code == 302
 
@@ -145,6 +178,16 @@ def test_a_cache_that_is_away_locks_nobody_out(client, customer, settings):
     settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": "redis://127.0.0.1:1/0"}}
     assert sign_in(client, "customer", "wrong").status_code == 200
     assert sign_in(client, "customer").status_code == 302
+
+
+@pytest.mark.parametrize("username", ["nobody", "a@b.example", "customer", "me@b.example", "eve@b.example"])
+def test_the_time_that_it_takes_does_not_tell_who_is_there(client, customer, monkeypatch, username):
+    User.objects.update(email="me@b.example")
+    UserFactory(username="eve@b.example", email="eve@b.example")
+    hashed, encode = [], MD5PasswordHasher.encode
+    monkeypatch.setattr(MD5PasswordHasher, "encode", lambda *args: hashed.append(args) or encode(*args))
+    sign_in(client, username, "wrong")
+    assert len(hashed) == 1
 
 
 def test_signing_in_needs_the_token_of_the_form():
