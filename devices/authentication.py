@@ -1,4 +1,4 @@
-"""Which device speaks at an HTTPS door: told by its token, or by its client certificate. And how often it may."""
+"""Which device speaks at an HTTPS door: told by its token, a JWT, or its client certificate. And how often it may."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,9 +16,9 @@ from rest_framework.response import Response
 from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 
-from devices import callers, tokens
+from devices import access_tokens, callers, tokens
 from devices.errors import DeviceError, TokenError
-from devices.models import Device, DeviceToken
+from devices.models import Certificate, Device, DeviceToken
 from devices.problems import problem
 
 RETRY_SECONDS = 10
@@ -32,7 +32,9 @@ class Speaker:
     device: Device
     """With `tenant` and `device_type` at hand."""
     token: DeviceToken | None
-    """The row of its token; None where a certificate told who it is."""
+    """The row of its token; None where a certificate or a JWT told who it is."""
+    certificate: Certificate | None = None
+    """The row of its certificate, where that told. None of both: a JWT, which gets nobody another credential."""
 
 
 def speaker_of(request: Request) -> Speaker:
@@ -73,14 +75,19 @@ def _by_token(request: Request, now: datetime) -> Speaker | None:
     if scheme.lower() != "bearer":
         return None
     callers.refuse_forged(request)
-    row = tokens.check(token.strip(), now)
+    token = token.strip()
+    if access_tokens.looks_like_one(token):
+        return Speaker(access_tokens.check(token, now), None)
+    row = tokens.check(token, now)
     tokens.used(row, now)
     return Speaker(row.device, row)
 
 
 def _by_certificate(request: Request, now: datetime) -> Speaker | None:
     caller = callers.identify(request, now)
-    return Speaker(caller.certificate.device, None) if isinstance(caller, callers.DeviceCaller) else None
+    if not isinstance(caller, callers.DeviceCaller):
+        return None
+    return Speaker(caller.certificate.device, None, caller.certificate)
 
 
 class PerDevice(ScopedRateThrottle):
