@@ -1,4 +1,4 @@
-"""The HTTP door where a device gets its next token with the one it has."""
+"""The HTTP doors where a device gets its next token, or a JWT for ten minutes, with what it has."""
 
 from django.utils import timezone
 from django.utils.decorators import method_decorator
@@ -6,7 +6,7 @@ from django.views.decorators.debug import sensitive_variables
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from devices import tokens
+from devices import access_tokens, described, tokens
 from devices.authentication import DeviceView, speaker_of
 from devices.errors import TokenError
 
@@ -24,6 +24,7 @@ class TokenView(DeviceView):
     parser_classes = ()
     throttle_scope = "token"
 
+    @described.TOKEN
     @method_decorator(sensitive_variables("token"))
     def post(self, request: Request) -> Response:
         """Rotate."""
@@ -32,3 +33,28 @@ class TokenView(DeviceView):
             raise TokenError("A certificate needs no token; send the token to replace.", "credential_missing")
         row, token = tokens.rotate(current, timezone.now())
         return Response({"token": token, "expires_at": row.expires_at}, status=201)
+
+
+class AccessTokenView(DeviceView):
+    """`POST /api/v1/devices/access-token` with a client certificate or device token: 201 {access_token, …}.
+
+    The answer is that of OAuth 2 (`access_token`, `token_type`, `expires_in`): a JWT for ten minutes, taken as
+    `Authorization: Bearer` wherever a device token is, but here and at `devices/token`. Refusals: credential_missing,
+    those of `DeviceAuthentication` (401, 403), throttled (429), try_again (503).
+    """
+
+    parser_classes = ()
+    throttle_scope = "access-token"
+
+    @described.ACCESS_TOKEN
+    @method_decorator(sensitive_variables("token"))
+    def post(self, request: Request) -> Response:
+        """Make one."""
+        speaker = speaker_of(request)
+        by = speaker.certificate or speaker.token
+        if by is None:
+            text = "Send the client certificate or device token: this token gets no other."
+            raise TokenError(text, "credential_missing")
+        token = access_tokens.make(speaker.device, by, timezone.now())
+        life = int(access_tokens.LIFETIME.total_seconds())
+        return Response({"access_token": token, "token_type": "Bearer", "expires_in": life}, status=201)

@@ -1,38 +1,19 @@
-"""The HTTP door of this room for apps and devices."""
+"""Enrolment: a device becomes known by a claim, or gets its next certificate."""
 
-import hashlib
 from typing import Any
 
-from cryptography import x509
 from django.conf import settings
-from django.http import HttpResponse
-from django.http.response import HttpResponseBase
 from django.utils import timezone
-from django.utils.cache import get_conditional_response
-from django.utils.http import http_date, parse_http_date, quote_etag
-from redis import RedisError
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
-from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 
-from devices import admission, broker, callers
+from devices import admission, callers, described
 from devices.approvals import Waiting
 from devices.models.fields import MAX_HARDWARE_ID
-
-
-class Throttle(ScopedRateThrottle):
-    """DRF's, which lets through while the cache is away: a broken cache must not keep new devices out."""
-
-    def allow_request(self, request: Request, view: APIView) -> bool:
-        """Within the rate?"""
-        try:
-            return super().allow_request(request, view)
-        except RedisError:
-            return True
+from devices.throttles import Throttle
 
 
 class ProvisionRequest(serializers.Serializer[Any]):
@@ -64,6 +45,7 @@ class ProvisionView(APIView):
     throttle_classes = (Throttle,)
     throttle_scope = "provision"
 
+    @described.provision(ProvisionRequest)
     def post(self, request: Request) -> Response:
         """Enrol a device."""
         now = timezone.now()
@@ -91,26 +73,3 @@ class ProvisionView(APIView):
             },
         }
         return Response(body, status=201 if result.created else 200)
-
-
-class CrlView(APIView):
-    """`GET /pki/crl/ca-<n>.crl`: the revocation list of an issuing CA (RFC 5280), for everybody, as DER."""
-
-    authentication_classes = ()
-    permission_classes = (AllowAny,)
-
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
-        """Nothing is negotiated: a client may ask for the type it gets, which DRF knows nothing of."""
-        return JSONRenderer(), JSONRenderer.media_type
-
-    def get(self, request: Request, authority: str) -> HttpResponseBase:
-        """The latest list, or 304."""
-        der = broker.crl_der(int(authority))
-        headers = {
-            "Cache-Control": "public, max-age=60",
-            "ETag": quote_etag(hashlib.sha256(der).hexdigest()),
-            "Last-Modified": http_date(x509.load_der_x509_crl(der).last_update_utc.timestamp()),
-        }
-        full = HttpResponse(der, content_type="application/pkix-crl", headers=headers)
-        when = parse_http_date(headers["Last-Modified"])
-        return get_conditional_response(request._request, headers["ETag"], when, full) or full

@@ -1,0 +1,1 @@
+"""The HTTP door of this room for apps and devices."""
