@@ -8,14 +8,16 @@ from django.db.models import Q
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from devices.api import Throttle
 from devices.models import Device
 from devices.people.scopes import READINGS_READ
+from devices.throttles import Throttle
+from telemetry import described
 from telemetry.charting import bands, charts, resolutions, vocabulary
 from telemetry.charting.resolutions import MOST_POINTS, POINTS, Plan, RangeError, Source
 
@@ -23,9 +25,19 @@ COMPARED = 10
 """Devices on one chart."""
 _OFFERED = 20
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+_MILLISECONDS = (resolutions.milliseconds(_EARLIEST), resolutions.milliseconds(_LATEST) - 1)
 _NAME = r"\A[a-z][a-z0-9_]{0,62}\Z"
 
 
+@extend_schema_field(
+    {
+        "description": "RFC 3339 with a zone, or milliseconds since 1970; from 2000 to 2099.",
+        "oneOf": [
+            {"type": "string", "format": "date-time"},
+            {"type": "integer", "minimum": _MILLISECONDS[0], "maximum": _MILLISECONDS[1]},
+        ],
+    }
+)
 class MomentField(serializers.DateTimeField):
     """A moment as RFC 3339 with its zone, or as epoch ms."""
 
@@ -108,6 +120,7 @@ class DrawingView(APIView):
 class SeriesView(DrawingView):
     """`GET /api/v1/devices/<device_id>/series?seconds=900&metric=…`: averages, lows, highs and last values."""
 
+    @described.series(SeriesRequest)
     def get(self, request: Request, device_id: str) -> Response:
         """Times in epoch ms, values by metric name, `null` where a bucket lacks the metric."""
         asked, now = SeriesRequest(data=request.query_params), timezone.now()
@@ -121,6 +134,7 @@ class SeriesView(DrawingView):
 class ComparisonView(DrawingView):
     """`GET /api/v1/series?device=a&device=b&metric=…`: one metric of up to ten devices on one time axis."""
 
+    @described.comparison(ComparisonRequest)
     def get(self, request: Request) -> Response:
         """As of one device, but values by device id."""
         asked, now = ComparisonRequest(data=request.query_params), timezone.now()
@@ -138,6 +152,7 @@ class ComparisonView(DrawingView):
 class BandView(DrawingView):
     """`GET /api/v1/devices/<device_id>/band?metric=…`: what was usual at this time of day, and when it was left."""
 
+    @described.band(MetricRequest)
     def get(self, request: Request, device_id: str) -> Response:
         """Lows and highs at the middles of hours; `outside` are buckets of the chart with the same range and points."""
         asked, now = MetricRequest(data=request.query_params), timezone.now()
@@ -154,6 +169,7 @@ class ComparableView(APIView):
 
     scopes = {"GET": READINGS_READ}
 
+    @described.comparable(SearchRequest)
     def get(self, request: Request, device_id: str) -> Response:
         """At most 20, by name."""
         asked = SearchRequest(data=request.query_params)

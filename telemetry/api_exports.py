@@ -22,7 +22,9 @@ from rest_framework.views import APIView
 
 from devices.people.scopes import READINGS_READ
 from devices.problems import problem
+from devices.repeating import once
 from devices.rest import Strict, Text, handle, page
+from telemetry import described
 from telemetry.exporting import exports
 from telemetry.models import Export
 
@@ -71,14 +73,18 @@ class ExportsView(_View):
 
     `{"devices": ["d-…"], "since": …, "until": …, "format": "csv" | "parquet", "resolution": "reading" | "minute" |
     "hour"}`; devices of one tenant, at most 200, and at most 400 days. Problem details with `path`: invalid,
-    device_unknown, several_tenants, range_empty, range_too_long, range_too_old (400); too_many_exports (429).
+    device_unknown, several_tenants, range_empty, range_too_long, range_too_old (400); too_many_exports,
+    exports_full (429).
     """
 
+    @described.EXPORTS
     def get(self, request: Request) -> Response:
         """A page of them."""
         found, pages = page(request, rows(request.user), "-id", self)
         return pages.get_paginated_response([shown(each, request) for each in found])
 
+    @described.export_asked(ExportRequest)
+    @once
     def post(self, request: Request) -> Response:
         """Have one made."""
         asked = ExportRequest(data=request.data)
@@ -95,10 +101,12 @@ class ExportsView(_View):
 class ExportView(_View):
     """`GET /api/v1/exports/<id>`: how far it is. `DELETE` ends it and removes its file: 204, however often."""
 
+    @described.EXPORT
     def get(self, request: Request, pk: int) -> Response:
         """One export."""
         return Response(shown(get_object_or_404(rows(request.user), pk=pk), request))
 
+    @described.EXPORT_REMOVED
     def delete(self, request: Request, pk: int) -> Response:
         """By whoever asked for it, and staff with the right."""
         export = get_object_or_404(rows(request.user), pk=pk)
@@ -111,6 +119,7 @@ class ExportView(_View):
 class ExportFileView(_View):
     """`GET /api/v1/exports/<id>/file`: the file. 410 (export_gone) before it is made and after it has expired."""
 
+    @described.EXPORT_FILE
     def get(self, request: Request, pk: int) -> HttpResponseBase:
         """Send it, a block at a time."""
         export = get_object_or_404(rows(request.user), pk=pk)

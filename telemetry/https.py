@@ -15,7 +15,7 @@ from devices.authentication import DeviceView, speaker_of
 from devices.models import Device
 from devices.problems import problem
 from devices.registry import Incoming
-from telemetry import floods, ingest, live
+from telemetry import described, floods, ingest, live
 from telemetry.store import Row
 
 log = structlog.get_logger(__name__)
@@ -43,6 +43,7 @@ class TelemetryView(DeviceView):
     parser_classes = ()  # the payload's own rules decide what it is, not its media type
     throttle_scope = "ingest"
 
+    @described.TELEMETRY
     def post(self, request: Request) -> HttpResponse | Response:
         """Take it in."""
         payload = _body(request)

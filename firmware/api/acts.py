@@ -10,6 +10,7 @@ from celery.exceptions import OperationalError
 from django.db import transaction
 from django.http import Http404
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema_view
 from redis.exceptions import RedisError
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied, ValidationError
@@ -17,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from firmware import campaigns
-from firmware.api import base
+from firmware.api import base, described
 from firmware.api.campaigns import AUTHOR, document, locked, whole
 from firmware.errors import FirmwareError
 from firmware.models import Campaign
@@ -44,6 +45,8 @@ class ScheduleRequest(base.OptionalReasonRequest):
 class Act:
     """Something people do with a campaign."""
 
+    text: str
+    """What it is, for people."""
     needs: str
     do: Callable[[Campaign, Any, dict[str, Any], datetime], Any]
     told: type[serializers.Serializer[Any]] = base.ReasonRequest
@@ -59,32 +62,59 @@ class Act:
 
 ACTS = {
     "submit": Act(
+        "Ask for a campaign's approval",
         AUTHOR,
         lambda row, user, told, now: campaigns.submit(row, user, now, told["reason"]),
         base.OptionalReasonRequest,
     ),
     "approve": Act(
+        "Approve a campaign",
         APPROVER,
         lambda row, user, told, now: campaigns.approve(row, user, now, told["reason"]),
         base.OptionalReasonRequest,
         of_what_was_seen=True,
     ),
-    "reject": Act(APPROVER, lambda row, user, told, now: campaigns.reject(row, user, told["reason"], now)),
+    "reject": Act(
+        "Send a campaign back to its author",
+        APPROVER,
+        lambda row, user, told, now: campaigns.reject(row, user, told["reason"], now),
+    ),
     "schedule": Act(
+        "Say when a campaign starts",
         OPERATOR,
         lambda row, user, told, now: campaigns.schedule(row, user, told["starts_at"], now, told["reason"]),
         ScheduleRequest,
     ),
     "start": Act(
+        "Start a campaign",
         OPERATOR,
         lambda row, user, told, now: campaigns.start(row, user, now, told["reason"]),
         base.OptionalReasonRequest,
     ),
-    "pause": Act(OPERATOR, lambda row, user, told, now: campaigns.pause(row, user, told["reason"], now)),
-    "resume": Act(OPERATOR, lambda row, user, told, now: campaigns.resume(row, user, told["reason"], now)),
-    "abort": Act(OPERATOR, lambda row, user, told, now: campaigns.abort(row, user, told["reason"], now), draft=AUTHOR),
-    "roll-back": Act(OPERATOR, lambda row, user, told, now: campaigns.roll_back(row, user, told["reason"], now)),
-    "retry-failed": Act(OPERATOR, lambda row, user, told, now: campaigns.retry_failed(row, user, told["reason"], now)),
+    "pause": Act(
+        "Pause a campaign", OPERATOR, lambda row, user, told, now: campaigns.pause(row, user, told["reason"], now)
+    ),
+    "resume": Act(
+        "Go on with a paused campaign",
+        OPERATOR,
+        lambda row, user, told, now: campaigns.resume(row, user, told["reason"], now),
+    ),
+    "abort": Act(
+        "End a campaign before it is through",
+        OPERATOR,
+        lambda row, user, told, now: campaigns.abort(row, user, told["reason"], now),
+        draft=AUTHOR,
+    ),
+    "roll-back": Act(
+        "Take a campaign back",
+        OPERATOR,
+        lambda row, user, told, now: campaigns.roll_back(row, user, told["reason"], now),
+    ),
+    "retry-failed": Act(
+        "Offer it again to devices that failed",
+        OPERATOR,
+        lambda row, user, told, now: campaigns.retry_failed(row, user, told["reason"], now),
+    ),
 }
 """What stands at the end of the address. All check the state themselves: done twice, the second one is a 409."""
 
@@ -122,6 +152,16 @@ class ActView(base.View):
         if refused:
             raise refused
         return document(whole(campaign), request)
+
+
+def operations() -> dict[str, type[ActView]]:
+    """For the API's description: each act as an operation of its own."""
+    found = {}
+    for name, act in ACTS.items():
+        example = {"starts_at": "2026-12-01T02:00:00Z"} if act.told is ScheduleRequest else {"reason": "As agreed."}
+        told = described.act(name, act.text, act.told, example, act.of_what_was_seen)
+        found[name] = extend_schema_view(post=told)(type("ActView", (ActView,), {"__doc__": ActView.__doc__}))
+    return found
 
 
 def _advance(campaign: int) -> None:

@@ -1,17 +1,14 @@
 """What all views of this room have in common: whose door it is, and what a change is conditional on."""
 
-import hashlib
 from typing import Any
 
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from devices.people import scopes
 from devices.people.permissions import Scoped
-from devices.rest import Pages, Strict, Text, handle, mistake, page
+from devices.rest import Pages, Strict, Text, check_match, etag, handle, mistake, page, require_match
 from devices.tenancy import sees_all
-from firmware.errors import FirmwareError
 
 __all__ = [
     "Allowed", "OptionalReasonRequest", "Pages", "ReasonRequest", "Strict", "Text", "View", "check_match", "etag",
@@ -65,27 +62,3 @@ class OptionalReasonRequest(Strict):
     """Why, where the act speaks for itself."""
 
     reason = Text(max_length=200, required=False, default="", allow_blank=True)
-
-
-def etag(plan: dict[str, Any], figures: Any) -> str:
-    """A strong tag of both; what a change is conditional on is its first half, as figures move by themselves."""
-    return f'"{_digest(plan)}.{_digest(figures)}"'
-
-
-def check_match(request: Request, tag: str) -> None:
-    """`If-Match`: has the plan or the state changed since the caller looked? Raises `FirmwareError` (412)."""
-    asked = request.headers.get("If-Match", "*").strip()
-    ours = tag.strip('"').partition(".")[0]
-    if asked != "*" and ours not in {each.strip().strip('"').partition(".")[0] for each in asked.split(",")}:
-        raise FirmwareError("It has changed since you looked: look again.", "precondition_failed", 412)
-
-
-def require_match(request: Request) -> None:
-    """`If-Match` must be there, and name something. Raises `FirmwareError` (428)."""
-    if request.headers.get("If-Match", "*").strip() in ("", "*"):
-        text = "Say what you looked at: get the campaign, read it, and send its ETag as If-Match."
-        raise FirmwareError(text, "precondition_required", 428)
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(JSONRenderer().render(value)).hexdigest()[:16]

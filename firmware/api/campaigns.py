@@ -1,46 +1,20 @@
 """Campaigns for apps: staff plan and steer them, customers see their own devices' part."""
 
-from typing import Any
-
 from django.db import transaction
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from devices.repeating import once
 from devices.tenancy import sees_all
 from firmware import planning
-from firmware.api import base, drafts, showing
+from firmware.api import base, described, drafts, queries, showing
 from firmware.models import Campaign, Update
-from firmware.states import CampaignState, UpdateState, Waiting
 
 AUTHOR = "add_campaign"
 """Permission of those who write plans."""
-
-
-class CampaignsRequest(serializers.Serializer[Any]):
-    """Which campaigns."""
-
-    state = serializers.MultipleChoiceField(choices=list(CampaignState), required=False)
-    release = serializers.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
-
-
-class UpdatesRequest(serializers.Serializer[Any]):
-    """Which updates of a campaign."""
-
-    state = serializers.MultipleChoiceField(choices=list(UpdateState), required=False)
-    waiting = serializers.ChoiceField(choices=[each for each in Waiting if each], required=False)
-    stage = serializers.IntegerField(min_value=1, max_value=100, required=False)
-    device = serializers.CharField(max_length=63, required=False)
-    needs_attention = serializers.BooleanField(required=False, allow_null=True, default=None)
-
-
-def _query(kind: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    asked = kind(data=request.query_params)
-    asked.is_valid(raise_exception=True)
-    return dict(asked.validated_data)
 
 
 def _rows() -> QuerySet[Campaign]:
@@ -74,9 +48,10 @@ class CampaignsView(base.View):
         """Looking or making."""
         return AUTHOR if request.method == "POST" else self.needs
 
+    @described.CAMPAIGNS
     def get(self, request: Request) -> Response:
         """A page of them."""
-        asked = _query(CampaignsRequest, request)
+        asked = queries.told(queries.CampaignsQuery, request)
         rows = _rows().visible_to(request.user)  # type: ignore[attr-defined]
         if asked.get("state"):
             rows = rows.filter(state__in=asked["state"])
@@ -88,6 +63,8 @@ class CampaignsView(base.View):
         counts = showing.own_counts(found, request.user)
         return pages.get_paginated_response([showing.own(each, counts[each.pk], request) for each in found])
 
+    @described.CAMPAIGN_MADE
+    @once
     def post(self, request: Request) -> Response:
         """A new draft."""
         told = drafts.DraftRequest(data=request.data)
@@ -109,6 +86,7 @@ class CampaignView(base.View):
         """Looking or editing."""
         return AUTHOR if request.method == "PATCH" else self.needs
 
+    @described.CAMPAIGN
     def get(self, request: Request, campaign: int) -> Response:
         """One of them."""
         row = get_object_or_404(_rows().visible_to(request.user), pk=campaign)  # type: ignore[attr-defined]
@@ -117,6 +95,7 @@ class CampaignView(base.View):
         counts = showing.own_counts([row], request.user)
         return Response(showing.own(row, counts[row.pk], request))
 
+    @described.CAMPAIGN_EDITED
     def patch(self, request: Request, campaign: int) -> Response:
         """Another plan."""
         told = drafts.DraftRequest(data=request.data, partial=True)
@@ -141,9 +120,10 @@ class UpdatesView(base.View):
 
     customers = True
 
+    @described.UPDATES
     def get(self, request: Request, campaign: int) -> Response:
         """A page of them, in the order of their registration."""
-        asked = _query(UpdatesRequest, request)
+        asked = queries.told(queries.UpdatesQuery, request)
         whose = get_object_or_404(Campaign.objects.visible_to(request.user), pk=campaign)
         related = ("device__tenant", "release", "fallback")
         rows = Update.objects.visible_to(request.user).filter(campaign=whose).select_related(*related)
@@ -159,6 +139,7 @@ class UpdatesView(base.View):
 class VerdictsView(base.View):
     """`GET /api/v1/campaigns/<id>/verdicts`: what was decided, by whom or by which gate, on which numbers. Staff."""
 
+    @described.VERDICTS
     def get(self, request: Request, campaign: int) -> Response:
         """A page of them, newest first."""
         rows = get_object_or_404(Campaign.objects.visible_to(request.user), pk=campaign).verdicts.all()
@@ -169,6 +150,7 @@ class VerdictsView(base.View):
 class DryRunView(base.View):
     """`POST /api/v1/campaigns/<id>/dry-run`: what would happen if it started now. Changes nothing. Staff."""
 
+    @described.DRY_RUN
     def post(self, request: Request, campaign: int) -> Response:
         """Numbers per stage, who is skipped and why, how long it will take, and what keeps it from starting."""
         row = get_object_or_404(Campaign.objects.visible_to(request.user), pk=campaign)

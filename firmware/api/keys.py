@@ -14,8 +14,9 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from devices.api import Throttle
+from devices.throttles import Throttle
 from firmware import permits, trust
+from firmware.api import described
 
 KEPT_SECONDS = 30
 """How old an answer may be: to open the permit key takes tens of milliseconds of somebody's processor."""
@@ -35,6 +36,7 @@ class KeysView(APIView):
     throttle_classes = (Throttle,)
     throttle_scope = "keys"
 
+    @described.KEYS
     def get(self, request: Request) -> HttpResponseBase:
         """The keys, or 304."""
         text = _kept()

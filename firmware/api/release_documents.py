@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.reverse import reverse
@@ -16,6 +17,7 @@ _LONGEST_SIGNATURE = 4096
 _LARGE = 2**63 - 1
 
 
+@extend_schema_field({"type": "string", "maxLength": _LONGEST_SIGNATURE, "description": "A file, or text (Base64)."})
 class SignatureField(serializers.Field[Any, Any, Any, Any]):
     """A detached signature: a file, or text (Base64)."""
 

@@ -10,7 +10,6 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
-from rest_framework import serializers
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -19,10 +18,11 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from devices import problems
-from devices.api import Throttle
 from devices.errors import DomainError
 from devices.models import DeviceType, Tenant
+from devices.throttles import Throttle
 from firmware import files, releases, sboms, sending, trust, upload_tokens
+from firmware.api import described, queries
 from firmware.api.base import Allowed, View, page
 from firmware.api.release_documents import RELATED, ReleaseRequest, shown
 from firmware.errors import FirmwareError
@@ -141,17 +141,18 @@ class ReleasesView(View):
 
         return handle
 
+    @described.RELEASES
     def get(self, request: Request) -> Response:
         """A page of releases; `version`, `device_type` (slug) and `state` narrow it down."""
-        asked = ListRequest(data=request.query_params)
-        asked.is_valid(raise_exception=True)
-        told = {name: value for name, value in asked.validated_data.items() if value}
+        asked = queries.told(queries.ReleasesQuery, request)
+        told = {name: value for name, value in asked.items() if value}
         if slug := told.pop("device_type", ""):
             told["compatibilities__device_type__slug"] = slug
         rows = Release.objects.visible_to(request.user).filter(artifact__isnull=False, **told)
         found, pages = page(request, rows.prefetch_related(*RELATED), "-id", self)
         return pages.get_paginated_response([shown(row, request) for row in found])
 
+    @described.UPLOADED
     def post(self, request: Request) -> Response:
         """Bring one in."""
         asked = ReleaseRequest(data=request.data)
@@ -188,19 +189,12 @@ class ReleasesView(View):
 _AS_TOLD = ("min_version", "notes", "min_battery_percent", "needs_mains", "min_free_bytes")
 
 
-class ListRequest(serializers.Serializer[Any]):
-    """What narrows a list of releases down."""
-
-    version = serializers.CharField(max_length=64, required=False, default="", allow_blank=True)
-    device_type = serializers.CharField(max_length=63, required=False, default="", allow_blank=True)
-    state = serializers.ChoiceField(choices=Release.State.choices, required=False, default="")
-
-
 class ReleaseView(View):
     """`GET /api/v1/releases/<id>`: one release; `problems` tells why it could not be trusted now."""
 
     needs = "view_release"
 
+    @described.RELEASE
     def get(self, request: Request, pk: int) -> Response:
         """Show it."""
         rows = Release.objects.visible_to(request.user).filter(artifact__isnull=False)
@@ -222,6 +216,7 @@ class ReleaseFileView(View):
 class ReleaseArtifactView(ReleaseFileView):
     """`GET|HEAD /api/v1/releases/<id>/artifact`: its file, for staff; ranges as at the devices' door."""
 
+    @described.ARTIFACT
     def get(self, request: Request, pk: int) -> HttpResponseBase:
         """Send it."""
         rows = Release.objects.visible_to(request.user).select_related("artifact")
@@ -232,6 +227,7 @@ class ReleaseArtifactView(ReleaseFileView):
 class ReleaseSbomView(ReleaseFileView):
     """`GET /api/v1/releases/<id>/sbom`: its bill of materials, as it was uploaded."""
 
+    @described.SBOM
     def get(self, request: Request, pk: int) -> HttpResponseBase:
         """Send it."""
         rows = Release.objects.visible_to(request.user).exclude(sbom_sha256="")

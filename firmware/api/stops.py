@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from firmware import campaigns
-from firmware.api import base
+from firmware.api import base, described
 from firmware.errors import FirmwareError
 from firmware.models import Stop
 
@@ -22,10 +22,12 @@ class StopView(base.View):
         """Stopping is for more people than going on."""
         return {"POST": "add_stop", "DELETE": "change_stop"}.get(request.method or "", "view_stop")
 
+    @described.STOP
     def get(self, request: Request) -> Response:
         """What holds now."""
         return Response(_document(Stop.objects.select_related("started_by").filter(ended_at__isnull=True).first()))
 
+    @described.STOPPED
     def post(self, request: Request) -> Response:
         """Stop. Where it is stopped already, the stop that holds is told: 200 instead of 201."""
         told = base.ReasonRequest(data=request.data)
@@ -34,6 +36,7 @@ class StopView(base.View):
         stop = campaigns.stop_all(request.user, told.validated_data["reason"], now)
         return Response(_document(stop), status=201 if stop.started_at == now else 200)
 
+    @described.STOP_LIFTED
     def delete(self, request: Request) -> Response:
         """Go on."""
         told = base.ReasonRequest(data=request.data)
