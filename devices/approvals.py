@@ -23,7 +23,8 @@ _SPARE = 20
 class Waiting:
     """Nobody has decided yet."""
 
-    approval: Approval
+    approval: Approval | None
+    """None: what is missing is no approval, but an owner (claim_codes.py)."""
     retry_seconds: int = RETRY_SECONDS
 
 

@@ -7,7 +7,7 @@ from cryptography import x509
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from devices import approvals, authorities, certificates, evidence, lifecycle, pki
+from devices import approvals, authorities, certificates, claim_codes, evidence, lifecycle, pki
 from devices.approvals import Waiting
 from devices.errors import CertificateError, ProvisioningError
 from devices.models import Approval, Certificate, Claim, Device, Presence
@@ -46,8 +46,9 @@ def enroll(
     """Admit a device: check the claim and the request, mint the device once, issue its certificate once.
 
     The same hardware id with the same key gets the same certificate again, so a device may repeat a lost answer. With
-    a new key, or where the claim asks for it, it waits until somebody approves. Raises `ProvisioningError` or
-    `CertificateError`; each carries a code and an HTTP status.
+    a new key, or where the claim asks for it, it waits until somebody approves; where the claim has claim codes, until
+    its owner has redeemed its own. Raises `ProvisioningError` or `CertificateError`; each carries a code and an HTTP
+    status.
     """
     if not is_hardware_id(hardware_id):
         raise ProvisioningError(HARDWARE_ID_RULE, "hardware_id")
@@ -77,10 +78,12 @@ def _admit(applicant: Applicant, now: datetime) -> Enrolled | Waiting:
         .select_related("tenant", "device_type")
         .first()
     )
-    if known is not None and known.tenant_id != claim.tenant_id:
+    if known is not None and known.tenant_id != claim.tenant_id and not claim_codes.is_sold(claim, known):
         raise ProvisioningError("This hardware id has joined before.", "hardware_id_taken", 409)
     if known is not None and known.state != Device.State.REGISTERED:
         return _again(known, applicant, now)
+    if known is None and claim_codes.is_unsold(claim, applicant.hardware_id):
+        return Waiting(None)
     approval = None
     if claim.approve_by_hand:
         certificates.check_key(applicant.key, known)

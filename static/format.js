@@ -28,18 +28,29 @@ export function span(milliseconds) {
 
 export const ago = (milliseconds) => (now() - milliseconds < 1500 ? "just now" : `${span(now() - milliseconds)} ago`);
 
-const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-const short = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-const seconds = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const minutes = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const days = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const timeZone = document.querySelector("[data-timezone]")?.dataset.timezone; // what somebody chose; else the browser's
+const format = (options) => new Intl.DateTimeFormat(undefined, { ...options, timeZone });
+const full = format({ dateStyle: "medium", timeStyle: "medium" });
+const short = format({ dateStyle: "medium", timeStyle: "short" });
+const seconds = format({ timeStyle: "medium" });
+const minutes = format({ timeStyle: "short" });
+const days = format({ month: "short", day: "numeric" });
+const daysOfYears = format({ month: "short", day: "numeric", year: "numeric" });
+const months = format({ month: "short", year: "numeric" });
+const year = new Intl.DateTimeFormat("en", { year: "numeric", timeZone });
+const midnight = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone });
 
 export const moment = (milliseconds) => full.format(milliseconds);
+export const clock = (milliseconds) => minutes.format(milliseconds);
 export const minute = (milliseconds) => short.format(milliseconds);
 
-// Labels of a time axis whose ticks are `step` seconds apart.
+const DAY = 86_400;
+const MONTH = 28 * DAY;
+
+// Labels of a time axis whose ticks are `step` seconds apart; with the year where it is not this one, or may not be.
 export function tick(milliseconds, step) {
   if (step < 60) return seconds.format(milliseconds);
-  const date = new Date(milliseconds);
-  return date.getHours() + date.getMinutes() === 0 ? days.format(date) : minutes.format(date);
+  if (step >= MONTH) return months.format(milliseconds);
+  if (step < DAY && midnight.format(milliseconds) !== "00:00") return minutes.format(milliseconds);
+  return (year.format(milliseconds) === year.format(now()) ? days : daysOfYears).format(milliseconds);
 }

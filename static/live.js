@@ -1,8 +1,10 @@
 // <live-chart>: a device's newest values as tiles and a chart of chosen ones, a moment after the device spoke; over any
 // range of the past, beside other devices, before what was usual.
 
+import { read, write } from "./chart/address.js";
 import { Compare } from "./chart/compare.js";
 import { append, EMPTY, held, sums } from "./chart/data.js";
+import { marksIn, spoken } from "./chart/marks.js";
 import { HEIGHT, main, make, nearest, table } from "./chart/plot.js";
 import { asked, bounds, fixed, LEAST, length, local, rolling, typed, zoomed } from "./chart/range.js";
 import { entry, notes, readout, summary, told } from "./chart/words.js";
@@ -10,7 +12,9 @@ import { now, reading, span } from "./format.js";
 import { live } from "./socket.js";
 
 const RELOAD = 60_000; // averages of long ranges are fetched again when a bucket is full, at most this often
-const BESIDE = 5_000; // other devices are fetched again, at most this often
+const BESIDE = 5_000; // other devices are fetched again, at most this often, where the socket cannot tell of one
+const AHEAD = 60_000; // as the server: a clock further ahead than this is wrong
+const USUAL_RANGE = 900;
 const ZOOMS = { "+": 0.5, "=": 0.5, "-": 2 };
 const STATES = {
   loading: "Loading", live: "Live", quiet: "No data", empty: "No data", failed: "Could not load, trying again",
@@ -20,12 +24,13 @@ const STATES = {
 
 class LiveChart extends HTMLElement {
   #data = EMPTY;
-  #range = rolling(900, "15 minutes");
+  #range = rolling(USUAL_RANGE, "15 minutes");
   #before = []; // ranges to go back to from a zoom
   #phase = "loading";
   #fetched = 0;
   #band = null; // null: not wanted; what the server said otherwise
   #usual = false;
+  #unheard = false; // a device on the chart speaks another version of the schema: it is fetched
   #signals;
 
   connectedCallback() {
@@ -53,8 +58,23 @@ class LiveChart extends HTMLElement {
     this.sizes = new ResizeObserver(() => this.plot.clientWidth && this.chart?.setSize({ width: this.plot.clientWidth, height: HEIGHT }));
     this.sizes.observe(this.plot);
     this.clock = setInterval(() => this.#second(), 1000);
-    this.chosen = [this.numbers[0]];
+    this.#restore();
     this.#begin();
+  }
+
+  // As the address says; what it names and is not there is left out.
+  #restore() {
+    const spans = [...this.querySelectorAll("[data-seconds]")].map((each) => [Number(each.dataset.seconds), each.getAttribute("aria-label")]);
+    const asked = read(new Map(spans));
+    const named = this.numbers.filter(({ name }) => asked.metrics.includes(name));
+    const [several, usual] = ["several", "usual"].map((name) => this.find(`[data-do=${name}]`));
+    this.chosen = named.length ? twoUnits(named) : [this.numbers[0]];
+    press([several], this.chosen.length > 1 ? several : null);
+    this.compare.restore(asked.devices.filter((id) => id !== this.dataset.device));
+    this.#usual = asked.usual;
+    press([usual], asked.usual ? usual : null);
+    if (asked.range) this.#range = asked.range;
+    this.#pressRange();
   }
 
   disconnectedCallback() {
@@ -129,11 +149,15 @@ class LiveChart extends HTMLElement {
 
   #show(range, before = []) {
     [this.#range, this.#before] = [range, before];
-    for (const button of this.querySelectorAll("[data-seconds]")) {
-      button.setAttribute("aria-pressed", Number(button.dataset.seconds) === range.seconds);
-    }
+    this.#pressRange();
     this.find("[data-do=back]").hidden = !before.length;
     this.#begin();
+  }
+
+  #pressRange() {
+    for (const button of this.querySelectorAll("[data-seconds]")) {
+      button.setAttribute("aria-pressed", Number(button.dataset.seconds) === this.#range.seconds);
+    }
   }
 
   #zoom(range) {
@@ -157,6 +181,10 @@ class LiveChart extends HTMLElement {
     const usual = this.find("[data-do=usual]");
     usual.disabled = lines.length > 1 || lines[0].kind === "boolean";
     if (this.compare.metric !== this.chosen[0]) this.compare.about(this.chosen[0]);
+    const [metrics, devices] = [this.chosen.map(({ name }) => name), [...this.compare.chosen.keys()]];
+    write({ range: this.#range, metrics, devices, usual: this.#usual }, USUAL_RANGE, this.numbers[0].name);
+    live.watch(devices);
+    this.#unheard = false;
     this.#data = EMPTY;
     this.#band = null;
     this.#load();
@@ -169,14 +197,15 @@ class LiveChart extends HTMLElement {
   async #load() {
     if (!this.chosen) return;
     const question = (this.#fetched = now());
-    const { lines } = this;
+    const asked = this.lines;
     if (this.#data === EMPTY) this.#phase = "loading";
     this.#tell();
     try {
-      const usual = this.#wantsBand ? this.#ask(this.#address(lines, this.dataset.band)) : null;
-      const [series, band] = await Promise.all([this.#ask(this.#address(lines)), usual]);
+      const usual = this.#wantsBand ? this.#ask(this.#address(asked, this.dataset.band)) : null;
+      const [series, band] = await Promise.all([this.#ask(this.#address(asked)), usual]);
       if (question !== this.#fetched) return; // a newer question is on its way
-      [this.#data, this.#band, this.#phase] = [held(series, lines), band, this.#range.seconds ? "live" : "past"];
+      if (series.names) this.compare.name(series.names);
+      [this.#data, this.#band, this.#phase] = [held(series, this.lines), band, this.#range.seconds ? "live" : "past"];
       this.#build();
     } catch (error) {
       if (question !== this.#fetched) return;
@@ -200,8 +229,11 @@ class LiveChart extends HTMLElement {
   }
 
   #changed({ device, reading: newest }) {
-    if (device !== this.dataset.device || !newest) return;
-    if (newest.ts <= this.newest) return; // shown already: the socket begins with the newest state
+    if (!newest) return;
+    if (device !== this.dataset.device) return this.#other(device, newest);
+    const older = newest.ts <= this.newest;
+    // Shown already: the socket begins with the newest state. What came of a clock that was ahead hides nothing.
+    if (older && (this.newest <= now() + AHEAD || newest.ts === this.newest)) return;
     if (!this.metrics.length) return location.reload(); // the first reading ever: now there is something to draw
     if (String(newest.schema) !== this.dataset.schema) this.#phase = "changed";
     if (this.#phase === "changed") return this.#tell();
@@ -211,16 +243,29 @@ class LiveChart extends HTMLElement {
       const value = index < 0 ? newest.extra?.[metric.name] : newest.metrics[index];
       this.find(`#value-${metric.name}`).textContent = reading(value, metric.kind);
     }
-    if (this.#phase !== "live" || this.beside) return this.#tell();
-    const place = (line) => newest.metrics[this.numbers.findIndex(({ name }) => name === line.key)];
-    const full = append(this.#data, newest.ts, place, now() - this.#range.seconds * 1050);
+    if (this.#phase !== "live") return this.#tell();
+    if (older) return this.#load(); // its clock was set right: what lay in the future leaves the chart
+    const at = (name) => newest.metrics[this.numbers.findIndex((metric) => metric.name === name)];
+    const [metric] = this.chosen;
+    this.#append(newest.ts, ({ key }) => (!this.beside ? at(key) : key === device ? at(metric.name) : null));
+  }
+
+  // Another device on the chart spoke.
+  #other(device, { ts, schema, metrics }) {
+    if (!this.compare?.chosen.has(device) || this.#phase !== "live") return;
+    if (String(schema) !== this.dataset.schema) this.#unheard = true;
+    else this.#append(ts, ({ key }) => (key === device ? metrics[this.numbers.indexOf(this.chosen[0])] : null));
+  }
+
+  #append(ts, value) {
+    const full = append(this.#data, ts, value, now() - this.#range.seconds * 1050);
     if (full && this.#data.step > 2000 && now() - this.#fetched > RELOAD) this.#load();
     this.#draw();
   }
 
   #second() {
     const wait = Math.max(BESIDE, Math.min(this.#data.step, RELOAD));
-    if (this.beside && this.#phase === "live" && now() - this.#fetched > wait && !document.hidden) this.#load();
+    if (this.#unheard && this.#phase === "live" && now() - this.#fetched > wait && !document.hidden) this.#load();
     this.#draw();
   }
 
@@ -239,7 +284,9 @@ class LiveChart extends HTMLElement {
     legend.hidden = items.length < 2;
     this.chart?.destroy();
     const swatches = items.slice(0, lines.length + (usual ? 1 : 0)).map((each) => each.firstElementChild);
-    const on = { cursor: (index) => this.#read(index), zoom: (since, until) => this.#zoom(fixed(since, until)) };
+    const on = {
+      cursor: (index) => this.#read(index), zoom: (since, until) => this.#zoom(fixed(since, until)), marks: () => this.marks ?? [],
+    };
     this.chart = make(this.plot, lines, swatches, usual, on);
   }
 
@@ -249,6 +296,7 @@ class LiveChart extends HTMLElement {
     const band = this.#band?.times.length ? this.#band : null;
     const [min, max] = bounds(this.#range, this.#data.times.at(-1));
     this.main = main(this.#data.lines, band);
+    this.marks = marksIn(this.find(".chart-marks"), min, max);
     this.chart.batch(() => {
       this.chart.setData(table(this.#data, band), false);
       this.chart.setScale("x", { min, max });
@@ -266,7 +314,7 @@ class LiveChart extends HTMLElement {
       place.parentElement.hidden = !place.textContent;
     }
     this.find(".chart-step").textContent = notes(this.#data);
-    this.plot.setAttribute("aria-label", summary(lines, found, this.#range));
+    this.plot.setAttribute("aria-label", summary(lines, found, this.#range, spoken(this.marks)));
   }
 
   #tell() {

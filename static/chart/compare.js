@@ -46,6 +46,17 @@ export class Compare {
         : this.chosen.size ? "All that measure this are on the chart." : "No other device measures this.";
   }
 
+  // As the address says; how they are called comes with their values.
+  restore(devices) {
+    for (const id of devices) this.chosen.set(id, id);
+    this.#show();
+  }
+
+  name(names) {
+    for (const id of this.chosen.keys()) if (names[id]) this.chosen.set(id, names[id]);
+    this.#show();
+  }
+
   clear() {
     this.chosen.clear();
     this.#show();
@@ -66,6 +77,8 @@ export class Compare {
   }
 
   #show() {
+    const shown = [...this.picked.querySelectorAll("button")].map((each) => each.dataset.id + each.textContent).join();
+    if (shown === [...this.chosen].map((each) => each.join("")).join()) return; // the focus stays where it is
     this.picked.replaceChildren(...[...this.chosen].map(([id, name]) => item(id, name, `Remove ${name}`)));
     this.picked.hidden = !this.chosen.size;
   }

@@ -17,30 +17,41 @@ export function held(answer, lines) {
   };
 }
 
-// A reading just heard goes into the newest bucket, or opens the next one. `value` gives each line's. Returns whether
-// a bucket was completed by it.
+// A reading just heard goes into its bucket, mostly the newest, or opens the next one: devices beside each other do not
+// speak in order. `value` gives each line's. Returns whether a bucket was completed by it.
 export function append(data, ts, value, oldest) {
   const bucket = Math.floor(ts / data.step) * data.step;
   const last = data.times.at(-1);
-  if (last !== undefined && bucket < last) return false;
   const full = last === undefined || bucket > last;
   if (full) {
     if (last !== undefined && bucket - last - data.step >= PATIENCE * data.usual) skip(data, last + data.step, bucket);
     add(data, bucket);
   }
+  const at = full ? data.times.length - 1 : placeOf(data, bucket);
+  if (at < 0) return false; // older than all that is shown
   for (const line of data.lines) {
-    const at = data.times.length - 1;
     const heard = value(line) ?? null;
     if (heard === null) continue;
     line.lows[at] = Math.min(heard, line.lows[at] ?? heard);
     line.highs[at] = Math.max(heard, line.highs[at] ?? heard);
-    line.values[at] = heard; // the bucket's average is the server's to say
+    if (at === data.times.length - 1) line.values[at] = heard; // the bucket's average is the server's to say
+    else line.values[at] ??= heard;
   }
   while (data.times[0] < oldest) {
     data.times.shift();
     for (const { values, lows, highs } of data.lines) for (const each of [values, lows, highs]) each.shift();
   }
   return full;
+}
+
+// The index of a bucket that is not newer than all there are; one that nobody has spoken in yet is put in its place.
+function placeOf(data, bucket) {
+  const after = data.times.findIndex((time) => time >= bucket);
+  if (data.times[after] === bucket) return after;
+  if (after <= 0) return -1;
+  data.times.splice(after, 0, bucket);
+  for (const { values, lows, highs } of data.lines) for (const each of [values, lows, highs]) each.splice(after, 0, null);
+  return after;
 }
 
 function skip(data, from, to) {

@@ -2,6 +2,7 @@
 
 import { tick } from "../format.js";
 import { column } from "./data.js";
+import { drawMarks } from "./marks.js";
 
 const { uPlot } = globalThis;
 export const HEIGHT = 280;
@@ -11,7 +12,7 @@ const NARROW = 480;
 const style = (element, name) => () => getComputedStyle(element)[name];
 
 // `lines` as in data.js; `swatches` are elements, one for each line and the last for the usual range: their colour is
-// the line's, their background the area's. `on`: { cursor(index), zoom(since, until) }.
+// the line's, their background the area's. `on`: { cursor(index), zoom(since, until), marks() }.
 export function make(place, lines, swatches, usual, on) {
   const units = [...new Set(lines.map(scaleOf))];
   const usualColour = (name) => style(swatches.at(-1), name);
@@ -45,6 +46,7 @@ export function make(place, lines, swatches, usual, on) {
     },
     hooks: {
       ready: [touchable],
+      draw: [(self) => drawMarks(self, on.marks(), getComputedStyle(place).caretColor)],
       setCursor: [({ cursor }) => on.cursor(cursor.idx)],
       setSelect: [(self) => {
         const { left, width } = self.select;

@@ -3,7 +3,7 @@
 import { minute, now, span } from "../format.js";
 
 export const LEAST = 10_000;
-const MOST = 3660 * 86_400_000;
+export const MOST = 3660 * 86_400_000;
 
 export const rolling = (seconds, words) => ({ seconds, words: `last ${words}`, none: `in the last ${words}` });
 

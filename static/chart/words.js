@@ -19,10 +19,10 @@ export function notes({ step, leftOut }) {
 }
 
 // For those who do not see it.
-export function summary(lines, found, range) {
+export function summary(lines, found, range, more = "") {
   const words = told(lines[0], found);
   const figures = !found ? "no readings" : words.low ? `lowest ${words.low}, highest ${words.high}` : words.mean;
-  return `${lines.map(({ label }) => label).join(", ")}, ${range.words}${lines.length > 1 ? "" : `: ${figures}`}`;
+  return `${lines.map(({ label }) => label).join(", ")}, ${range.words}${lines.length > 1 ? "" : `: ${figures}`}${more}`;
 }
 
 // The values at one time, with their lines' names where there are several.

@@ -201,6 +201,7 @@ def addresses():
     }
 
 
+@pytest.mark.browser_long
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_every_page_is_whole_and_quiet(look, tmp_path, width, scheme):
     found = addresses()

@@ -117,6 +117,7 @@ def addresses(company):
     }
 
 
+@pytest.mark.browser_long
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_every_page_is_whole_and_quiet(visit, company, tmp_path, width, scheme):
     page = visit("/admin/", width, scheme)

@@ -57,6 +57,7 @@ def addresses(fleet):
     }
 
 
+@pytest.mark.browser_long
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
 def test_every_page_is_whole_and_quiet(visit, tmp_path, width, scheme):
     found = addresses(identities.fleet())

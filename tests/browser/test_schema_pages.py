@@ -85,6 +85,7 @@ def test_a_version_is_edited_tried_and_saved_without_losing_a_word(visit, versio
     page.click("text=Try the newest dead letters")
     page.wait_for_selector("text=1 of 1 would pass")
     look("letters")
+    page.fill("[name=reason]", "A new probe")
     page.click("text=Save changes")
     page.wait_for_selector("text=was changed")
     look("saved")
@@ -104,6 +105,7 @@ def test_the_next_version_is_cut_in_another_order(visit, version, tmp_path):
     page.check("[name=metric-3-remove]")
     page.click("tr:has([name=metric-1-name]) [aria-label=Up]")
     page.screenshot(path=tmp_path / "moved.png", full_page=True)
+    page.fill("[name=reason]", "Kelvin")
     page.click("button.default")
     page.wait_for_url("**/change/")
     made = Schema.objects.get(device_type=version.device_type, version=3)
@@ -124,6 +126,7 @@ def test_all_of_it_goes_without_script(visit, version):
     page.fill("[name=metric-4-label]", "Signal")
     page.click(".try [name=_try]")
     assert "It would be stored" in page.locator("#tried").inner_text()
+    page.fill("[name=reason]", "A new probe")
     page.click("text=Save changes")
     assert "was changed" in page.locator(".messagelist").inner_text()
     assert [each.label for each in version.metrics.all()][::4] == ["Air", "Signal"]

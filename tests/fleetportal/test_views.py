@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from django.contrib import admin
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from devices.models import Device, Membership
@@ -11,11 +10,13 @@ from tests.factories import DeviceFactory, StaffFactory, TenantFactory, UserFact
 from tests.fleetportal import world
 
 pytestmark = pytest.mark.django_db
-OPEN = {"sign-in", "crl", "sign-out", "livez", "readyz", "metrics", "provision", "token", "telemetry", "firmware-keys"}
-OPEN |= {"export-remove"}
-"""Routes that show no tenant's rows to anybody; each is tested by itself."""
-ASKING = {"exports", "export-list"}
-"""Routes by which customers ask for something; an empty request is a mistake."""
+LOOKS = {
+    "overview", "device-list", "device", "device-events", "exports", "export-list", "export", "series", "band",
+    "comparable", "comparison", "campaigns", "campaign", "campaign-updates", "api-devices", "api-device", "api-latest",
+    "api-readings", "api-device-events", "api-device-certificates", "api-device-updates", "api-device-types",
+    "api-device-type", "api-sites", "api-site", "api-groups", "api-tenants", "api-tenant",
+}  # fmt: skip
+"""Routes by which members look at what is theirs. What nobody else may see is test_foreign_tenant.py's, for all."""
 
 
 def routes(patterns=None, prefix=""):
@@ -39,13 +40,16 @@ STAFF_ONLY = {
     "release-sbom",
 }
 """Routes of the API that customers are turned away from, whatever they ask."""
-ROUTES = [(route, name) for route, name in routes() if name not in OPEN | STAFF_ONLY]
+ROUTES = [(route, name) for route, name in routes() if name in LOOKS]
 CLOSED = [(route, name) for route, name in routes() if name in STAFF_ONLY]
 
 
 def fill(route, device):
     """A route with this device's values in its parameters; a parameter nobody foresaw fails."""
-    values = {"device_id": device.device_id, "act": "pause", "pk": 1}
+    tenant, kind = device.tenant.slug, device.device_type.slug
+    values = {"device_id": device.device_id, "act": "pause", "pk": 1, "tenant": tenant, "device_type": kind}
+    values |= {"site": device.site_id, "member": device.tenant.memberships.order_by("pk")[0].pk}
+    values["invitation"] = device.tenant.invitations.order_by("pk")[0].pk
     if "<int:campaign>" in route:
         values["campaign"] = device.updates.order_by("pk")[0].campaign_id
     if "exports/<int:pk>" in route:
@@ -77,14 +81,6 @@ def own(ca):
 
 @pytest.mark.parametrize(("route", "name"), ROUTES, ids=[name for _, name in ROUTES])
 class TestEveryRoute:
-    def test_shows_nothing_of_another_tenant(self, client, own, foreign, route, name):
-        client.force_login(member(own.tenant))
-        question = {"q": foreign.name, "type": foreign.device_type.slug} | asked(name, foreign)
-        answer = client.get(fill(route, foreign), question)
-        body = answer.content.decode().replace(fill(route, foreign), "").replace(foreign.name, "", 1)
-        assert answer.status_code == (404 if "<" in route or "device" in question else 200)
-        assert [mark for mark in marks(foreign) if mark in body] == []
-
     def test_shows_a_member_their_own(self, client, own, route, name):
         client.force_login(member(own.tenant))
         assert client.get(fill(route, own), asked(name, own)).status_code == 200
@@ -109,10 +105,6 @@ class TestEveryRoute:
         answer = client.get(fill(route, own), asked(name, own))
         assert [mark for mark in marks(own) if mark in answer.content.decode()] == []
 
-    def test_changes_nothing_by_post(self, client, own, route, name):
-        client.force_login(member(own.tenant))
-        assert client.post(fill(route, own)).status_code in ((400, 415) if name in ASKING else (403, 405))
-
 
 @pytest.mark.parametrize(("route", "name"), CLOSED, ids=[name for _, name in CLOSED])
 @pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
@@ -123,12 +115,8 @@ def test_what_is_the_staffs_is_closed_to_customers(client, own, route, name, met
     assert [mark for mark in marks(own) if mark in answer.content.decode()] == []
 
 
-def test_routes_left_out_of_this_are_still_there():
-    assert {name for _, name in routes()} >= OPEN | STAFF_ONLY
-    assert {"overview", "device-list", "device", "series", "campaigns", "campaign", "campaign-updates"} <= {
-        name for _, name in ROUTES
-    }
-    assert admin.site.urls
+def test_all_of_these_routes_are_there():
+    assert {name for _, name in routes()} >= LOOKS | STAFF_ONLY
 
 
 @pytest.mark.parametrize("role", Membership.Role.values)
@@ -181,7 +169,7 @@ def test_what_devices_wrote_is_shown_as_text(client, own):
 def test_the_index_of_the_api_leads_to_every_room(client, own):
     client.force_login(member(own.tenant))
     told = client.get("/api/v1/").json()
-    assert told["releases_url"] == "http://testserver/api/v1/releases{?version,device_type,state}"
+    assert told["releases_url"] == "http://testserver/api/v1/releases{?version,device_type,state,limit,cursor}"
     assert told["firmware_keys_url"] == "http://testserver/api/v1/firmware/keys"
     assert client.get(told["firmware_keys_url"]).status_code in (200, 503)
 
