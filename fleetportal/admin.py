@@ -9,10 +9,12 @@ from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from redis import RedisError
 
+from devices.audited import Audited
 from devices.panels import Tile, tiles
+from fleetportal import runbook_pages, staff_views
 
 _TILES_SECONDS = 5
 
@@ -36,6 +38,22 @@ class StaffSite(admin.AdminSite):
     site_url = None  # the head links to the customers' pages itself
     index_template = "admin/dashboard.html"
 
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Each page, other people's too, leaves evidence of what is changed on it."""
+        page = admin_class or admin.ModelAdmin
+        if not issubclass(page, Audited):
+            page = type(page.__name__, (Audited, page), {"__module__": page.__module__})
+        super().register(model_or_iterable, page, **options)
+
+    def get_urls(self) -> list[Any]:
+        """With what hangs on every list, and the runbooks."""
+        return [
+            path("views/", self.admin_view(staff_views.save), name="save_view"),
+            path("views/<int:pk>/remove/", self.admin_view(staff_views.remove), name="remove_view"),
+            path("runbooks/<str:name>", self.admin_view(runbook_pages.show), name="runbook"),
+            *super().get_urls(),
+        ]
+
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The dashboard; figures are cached for a few seconds and shared by everyone."""
         try:
@@ -50,6 +68,10 @@ class StaffSite(admin.AdminSite):
             return redirect("overview")
         query = urlencode({"next": request.GET.get("next", reverse("admin:index"))})
         return redirect(f"{reverse('sign-in')}?{query}")
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """One page changes passwords, for everybody: it ends what acts for the account, too."""
+        return redirect("account_change_password")
 
 
 def _figures() -> list[Shown]:

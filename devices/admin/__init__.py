@@ -2,13 +2,17 @@
 
 from devices.admin import (  # noqa: F401 (each registers its pages)
     approvals,
+    apps,
     authorities,
     certificates,
+    claim_codes,
     claims,
     devices,
     findings,
+    people,
     places,
     renewals,
     suppressions,
     tokens,
+    trail,
 )

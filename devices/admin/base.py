@@ -1,20 +1,22 @@
 """What all our admin pages have in common: scope, evidence of every change, no unbounded count, no deletion."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from django.contrib import admin, messages
+from django.contrib import messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import quote
 from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
 from django.core.paginator import Paginator
 from django.db import models
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
 
-from devices import evidence
-from devices.models import Device, Tenant
+from devices.admin.tables import csv_of
+from devices.audited import Audited
 
 COUNT_LIMIT = 10_000
 _SHOWN_ROWS = 20
@@ -51,8 +53,14 @@ class SeveralSearched(AutocompleteSelectMultiple):
         return super().optgroups(name, _keys(value), attr)
 
 
-class FleetAdmin(admin.ModelAdmin):
+class FleetAdmin(Audited):
     """Base of our model pages."""
+
+    tells_acts = False  # ours ask why, and call use cases
+    help_texts: ClassVar[dict[str, str]] = {}
+    """Field → what to know of it, where its model says nothing."""
+    csv_columns: ClassVar[Sequence[str] | None] = ()
+    """Columns of the list as a file; empty: those of the list. None: there is no such file."""
 
     list_per_page = 50
     show_full_result_count = False
@@ -77,8 +85,30 @@ class FleetAdmin(admin.ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Under the name of what is listed."""
-        title = str(self.opts.verbose_name_plural).capitalize()
-        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+        told: dict[str, Any] = {"title": str(self.opts.verbose_name_plural).capitalize()}
+        if self.csv_columns is not None:
+            query = request.GET.urlencode()
+            told["csv_url"] = "list.csv" + (f"?{query}" if query else "")
+        return super().changelist_view(request, {**told, **(extra_context or {})})
+
+    def get_urls(self) -> list[URLPattern]:
+        """The list as a file."""
+        name = f"{self.opts.app_label}_{self.opts.model_name}_table"
+        ours = [] if self.csv_columns is None else [path("list.csv", self.admin_site.admin_view(self.table), name=name)]
+        return [*ours, *super().get_urls()]
+
+    def table(self, request: HttpRequest) -> HttpResponseBase:
+        """What the list shows, as CSV."""
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET"])
+        try:
+            return csv_of(self, request)
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect(f"{reverse(self._list)}?e=1")
+
+    @property
+    def _list(self) -> str:
+        return f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nothing is deleted by hand unless a page says otherwise: rows are evidence."""
@@ -90,27 +120,6 @@ class FleetAdmin(admin.ModelAdmin):
         found = [(name, allowed.get(name)) for name in names]
         return [(name, str(action[2])) for name, action in found if action]
 
-    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """Django's log, and ours."""
-        self._record("added", request, obj, message)
-        return super().log_addition(request, obj, message)
-
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """Django's log, and ours."""
-        self._record("changed", request, obj, message)
-        return super().log_change(request, obj, message)
-
-    def _record(self, verb: str, request: HttpRequest, obj: Any, message: Any) -> None:
-        device = obj if isinstance(obj, Device) else getattr(obj, "device", None)
-        tenant = obj if isinstance(obj, Tenant) else getattr(obj, "tenant", None)
-        evidence.record(
-            f"{obj._meta.model_name}.{verb}",
-            device=device,
-            tenant=tenant,
-            user=request.user,
-            detail={"id": str(obj.pk), "name": str(obj)[:200], "changes": message},
-        )
-
 
 def ask_reason(
     model_admin: FleetAdmin,
@@ -120,13 +129,15 @@ def ask_reason(
     *,
     about: Callable[[Any], str] = str,
     notes: Callable[[], list[str]] = list,
+    ready: bool = True,
 ) -> str | TemplateResponse:
     """The reason somebody gave; until then the page that says what will happen to how many, and asks why.
 
-    `about` tells one row, `notes` what else must be known before; both are asked only for that page.
+    `about` tells one row, `notes` what else must be known before; both are asked only for that page. Not `ready`: the
+    page is shown again, with the reason in it, as something else that it asks for is wrong.
     """
     reason = request.POST.get("reason", "").strip()
-    if reason:
+    if reason and ready:
         return reason[:_REASON_LENGTH]
     total = rows.count()
     context = {
@@ -140,7 +151,8 @@ def ask_reason(
         "across": request.POST.get("select_across") == "1",
         "action": request.POST.get("action"),
         "back": _back(model_admin, request),
-        "missing": "confirmed" in request.POST,
+        "missing": "confirmed" in request.POST and not reason,
+        "typed": reason[:_REASON_LENGTH],
         "opts": model_admin.opts,
     }
     return TemplateResponse(request, "admin/reason.html", context)

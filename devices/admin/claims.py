@@ -54,6 +54,11 @@ class ClaimAdmin(FleetAdmin):
     form = ClaimForm
     change_form_template = "admin/devices/claim/change_form.html"
     list_display = ["named", "state", "kind", "joins", "used", "approval", "expires"]
+    help_texts = {
+        "kind": "A token is a secret text; a certificate is built in with its key; a maker vouches by a CA of its own.",
+        "tenant": "Whose the devices become.",
+        "device_type": "What may join by it: nothing of another type.",
+    }
     list_filter = [StateFilter, "kind", "device_type", ("tenant", admin.RelatedOnlyFieldListFilter)]
     list_select_related = ["tenant", "device_type"]
     search_fields = ["name", "prefix"]

@@ -15,16 +15,18 @@ from django.utils.safestring import SafeString
 
 from devices import lifecycle, panels
 from devices.admin.base import FleetAdmin, with_reason
+from devices.admin.bulk import ACTS, arrange
 from devices.admin.chain import viewed
 from devices.admin.device_form import DeviceForm
+from devices.admin.import_page import import_page
 from devices.admin.renewals import state_badge as renewal_badge
 from devices.admin.replace import replace_page
 from devices.admin.rotation import describe, rotate
 from devices.admin.shutting_out import ShutOut
-from devices.admin.tag_filter import TagFilter
+from devices.admin.typed_filters import TagFilter, related
 from devices.badges import badge
 from devices.errors import DeviceError
-from devices.models import Certificate, Device, Renewal
+from devices.models import Certificate, Device, Group, Renewal, Site, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,9 @@ class DeviceAdmin(FleetAdmin):
         "presence__online",
         "state",
         "device_type",
-        ("tenant", admin.RelatedOnlyFieldListFilter),
-        ("site", admin.RelatedOnlyFieldListFilter),
+        related("tenant", "tenant", Tenant, ("name", "slug")),
+        related("site", "site", Site, ("name", "region")),
+        related("groups", "group", Group),
         TagFilter,
     ]
     list_select_related = ["device_type", "tenant", "site", "presence"]
@@ -92,7 +95,19 @@ class DeviceAdmin(FleetAdmin):
         "created_at",
     ]
     _fixed = ["device_id", "hardware_id", "tenant", "device_type", "state_badge", "created_at"]
-    actions = ["rotate", "quarantine", "release", "decommission"]
+    csv_columns = [
+        "device_id", "hardware_id", "name", "state_badge", "presence_badge", "device_type", "tenant", "site", "tags",
+        "firmware", "last_seen", "created_at",
+    ]  # fmt: skip
+    actions = [*ACTS, "rotate", "quarantine", "release", "decommission"]
+    change_list_template = "admin/devices/device/change_list.html"
+    help_texts = {
+        "tenant": "Whose it is. It never moves to another tenant.",
+        "device_type": "Its hardware model: what it says and which firmware it takes hang on it.",
+        "name": "What people call it.",
+        "site": "Where it is: a place of its tenant.",
+        "groups": "Of its tenant: campaigns, windows and commands are aimed at them.",
+    }
 
     def get_fields(self, request: HttpRequest, obj: Device | None = None) -> list[Any]:
         """What is asked when one is registered, and what is told of one."""
@@ -109,6 +124,35 @@ class DeviceAdmin(FleetAdmin):
     def has_rotate_permission(self, request: HttpRequest) -> bool:
         """The right to have devices asked for a new certificate."""
         return request.user.has_perm("devices.change_renewal")
+
+    def has_arrange_permission(self, request: HttpRequest) -> bool:
+        """The right to tag, group and move devices."""
+        return request.user.has_perm("devices.change_device")
+
+    @admin.action(description="Add a tag…", permissions=["arrange"])
+    def add_tag(self, request: HttpRequest, queryset: QuerySet[Device]) -> HttpResponse | None:
+        """To each of them."""
+        return arrange(self, request, queryset, "add_tag")
+
+    @admin.action(description="Remove a tag…", permissions=["arrange"])
+    def remove_tag(self, request: HttpRequest, queryset: QuerySet[Device]) -> HttpResponse | None:
+        """From each that has it."""
+        return arrange(self, request, queryset, "remove_tag")
+
+    @admin.action(description="Put in a group…", permissions=["arrange"])
+    def put_in(self, request: HttpRequest, queryset: QuerySet[Device]) -> HttpResponse | None:
+        """Of their tenant."""
+        return arrange(self, request, queryset, "put_in")
+
+    @admin.action(description="Take out of a group…", permissions=["arrange"])
+    def take_out(self, request: HttpRequest, queryset: QuerySet[Device]) -> HttpResponse | None:
+        """Each that is in it."""
+        return arrange(self, request, queryset, "take_out")
+
+    @admin.action(description="Move to a site…", permissions=["arrange"])
+    def move(self, request: HttpRequest, queryset: QuerySet[Device]) -> HttpResponse | None:
+        """Of their tenant."""
+        return arrange(self, request, queryset, "move")
 
     @admin.action(description="Rotate certificate now…", permissions=["rotate"])
     def rotate(self, request: HttpRequest, queryset: QuerySet[Device]) -> HttpResponse | None:
@@ -179,11 +223,19 @@ class DeviceAdmin(FleetAdmin):
         return device.presence.last_seen_at
 
     def get_urls(self) -> list[URLPattern]:
-        """The page on which a device is replaced."""
-        ours = path(
-            "<path:object_id>/replace/", self.admin_site.admin_view(self.replace), name="devices_device_replace"
-        )
-        return [ours, *super().get_urls()]
+        """The pages on which a device is replaced, and many are taken in."""
+        view = self.admin_site.admin_view
+        return [
+            path("import/", view(self.import_view), name="devices_device_import"),
+            path("<path:object_id>/replace/", view(self.replace), name="devices_device_replace"),
+            *super().get_urls(),
+        ]
+
+    def import_view(self, request: HttpRequest) -> HttpResponse:
+        """Many new devices, from a table."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        return import_page(self, request)
 
     def replace(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """New hardware in the place of this device (RMA)."""

@@ -8,7 +8,9 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from devices import certificates, claims, findings, lifecycle, runbooks
@@ -190,9 +192,13 @@ class FindingAdmin(ReadOnlyAdmin):
         return badge("active", "Resolved") if finding.resolved_at else badge("pending", "Open")
 
     @admin.display(description="Runbook")
-    def runbook(self, finding: Finding) -> str:
-        """The page that helps."""
-        return f"docs/runbooks/{runbooks.page(finding.kind)}"
+    def runbook(self, finding: Finding) -> SafeString:
+        """The page that helps; where the index does, its line about this kind."""
+        page = runbooks.page(finding.kind)
+        address = reverse("admin:runbook", args=[page])
+        if page == runbooks.INDEX:
+            return format_html('<a href="{}#{}">First step</a>', address, finding.kind)
+        return format_html('<a href="{}">{}</a>', address, page.removesuffix(".md"))
 
 
 def _about(finding: Finding) -> str:

@@ -1,4 +1,4 @@
-"""Pages of customers and what they have: tenants, types, sites, groups; and the audit trail."""
+"""Pages of customers and what they have: tenants, types, sites, groups."""
 
 from typing import Any
 
@@ -7,10 +7,11 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from devices import evidence
-from devices.admin.base import FleetAdmin, ReadOnlyAdmin
+from devices.admin.base import FleetAdmin
+from devices.admin.typed_filters import related
+from devices.audited import WHY
 from devices.models import (
     DeviceType,
-    Event,
     Group,
     MaintenanceWindow,
     Membership,
@@ -33,6 +34,7 @@ class BudgetAdmin(FleetAdmin):
                 f"{obj._meta.model_name}.budget",
                 tenant=obj if isinstance(obj, Tenant) else None,
                 user=request.user,
+                reason=form.cleaned_data.get(WHY, ""),
                 detail={"id": str(obj.pk), "name": str(obj)[:200], "per_minute": {"before": before, "now": now}},
             )
 
@@ -43,6 +45,10 @@ class MembershipInline(admin.TabularInline):
     model = Membership
     extra = 0
     autocomplete_fields = ["user"]
+    help_texts = {
+        "user": "Sees this tenant's devices, and nobody else's.",
+        "role": "Viewers look, operators also add and edit devices, owners also manage the team.",
+    }
 
 
 @admin.register(Tenant)
@@ -52,6 +58,10 @@ class TenantAdmin(BudgetAdmin):
     list_display = ["name", "slug", "created_at"]
     search_fields = ["name", "slug"]
     inlines = [MembershipInline]
+    help_texts = {
+        "slug": "First part of its devices' topics: it never changes. Lower-case letters, digits, - and _.",
+        "name": "As its people see it.",
+    }
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """A slug is part of topics: fixed once made."""
@@ -66,6 +76,11 @@ class DeviceTypeAdmin(BudgetAdmin):
     list_filter = ["criticality", "synthetic"]
     list_select_related = ["owner"]
     search_fields = ["name", "slug"]
+    help_texts = {
+        "slug": "Second part of its devices' topics: it never changes. Lower-case letters, digits, - and _.",
+        "name": "As people see it.",
+        "criticality": "How much depends on it: a hint for those who decide about a rollout or an incident.",
+    }
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """A slug is part of topics: fixed once made."""
@@ -77,9 +92,16 @@ class SiteAdmin(FleetAdmin):
     """Places."""
 
     list_display = ["name", "tenant", "region", "timezone"]
-    list_filter = [("tenant", admin.RelatedOnlyFieldListFilter)]
+    list_filter = [related("tenant", "tenant", Tenant, ("name", "slug"))]
     list_select_related = ["tenant"]
     search_fields = ["name", "region"]
+    autocomplete_fields = ["tenant"]
+    help_texts = {
+        "tenant": "Whose place it is.",
+        "name": "As its people call it; once in a tenant.",
+        "region": "For searches and exports, e.g. North or DE-BY.",
+        "timezone": "Of the people there: an IANA name, such as Europe/Berlin.",
+    }
 
 
 class WindowForm(forms.ModelForm):
@@ -92,6 +114,7 @@ class WindowForm(forms.ModelForm):
             "kind": "Freeze: no firmware is offered and no certificate rotated in it. "
             "Slot: once a device has any, firmware is offered to it in an open slot only.",
             "starts": "In the time zone of the window.",
+            "timezone": "An IANA name, such as Europe/Berlin.",
         }
         widgets = {"weekdays": forms.TextInput(attrs={"size": 8}), "timezone": forms.TextInput(attrs={"size": 18})}
 
@@ -110,18 +133,9 @@ class GroupAdmin(FleetAdmin):
     """Groups of devices."""
 
     list_display = ["name", "tenant"]
-    list_filter = [("tenant", admin.RelatedOnlyFieldListFilter)]
+    list_filter = [related("tenant", "tenant", Tenant, ("name", "slug"))]
     list_select_related = ["tenant"]
     search_fields = ["name"]
+    autocomplete_fields = ["tenant"]
     inlines = [MaintenanceWindowInline]
-
-
-@admin.register(Event)
-class EventAdmin(ReadOnlyAdmin):
-    """The audit trail."""
-
-    list_display = ["at", "kind", "device", "tenant", "actor", "reason"]
-    list_filter = ["tenant"]
-    list_select_related = ["device", "tenant"]
-    search_fields = ["=device__device_id"]
-    search_help_text = "The whole device id"
+    help_texts = {"tenant": "Whose devices are in it.", "name": "Once in a tenant."}

@@ -45,6 +45,10 @@ class SuppressionAdmin(FleetAdmin):
     form = SuppressionForm
     list_display = ["kind", "device", "subject", "reason", "expires_at", "in_force", "created_by"]
     list_filter = ["kind"]
+    help_texts = {
+        "kind": "Kind of the finding that is kept quiet.",
+        "reason": "Why this is known and accepted: kept as evidence with your name.",
+    }
     list_select_related = ["device", "created_by"]
     search_fields = ["=kind", "=device__device_id"]
     search_help_text = "A whole kind or device id"

@@ -92,6 +92,10 @@ class DeviceTokenAdmin(ReadOnlyAdmin):
         "successor",
         "created_by",
     ]
+    help_texts = {
+        "device": "One that cannot hold a certificate: it speaks by HTTPS with this token.",
+        "days": "Then it ends by itself; make its successor before.",
+    }
     list_filter = [StateFilter, ("device__tenant", admin.RelatedOnlyFieldListFilter)]
     list_select_related = ["device__tenant", "replaced_by", "created_by"]
     search_fields = ["=prefix", "=device__device_id"]

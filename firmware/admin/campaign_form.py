@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from devices.audited import WHY
 from devices.models import Tenant
 from firmware.admin.plain_fields import FriendlyDurationField, PercentField, WordsField, say_duration
 from firmware.models import Campaign, Release, Stage
@@ -113,7 +114,7 @@ class CampaignForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in set(self.declared_fields) & set(self.fields) - {"release"}:
+        for name in set(self.declared_fields) & set(self.fields) - {"release", WHY}:
             self.fields[name].initial = getattr(Campaign(), name)
         if "release" in self.fields:
             self.fields["release"].queryset = _releases(self.instance.release_id)  # type: ignore[attr-defined]
@@ -145,7 +146,12 @@ class CampaignForm(forms.ModelForm):
 class StageForm(forms.ModelForm):
     """A row of the stages. One without a percent is not there."""
 
-    soak = FriendlyDurationField(required=False, most=30 * _DAY, initial=DEFAULT_SOAK)
+    soak = FriendlyDurationField(
+        required=False,
+        most=30 * _DAY,
+        initial=DEFAULT_SOAK,
+        help_text="How long its devices are watched before the next stage begins, e.g. 30 min, 24 h.",
+    )
 
     class Meta:
         model = Stage

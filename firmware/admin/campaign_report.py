@@ -1,7 +1,5 @@
 """What a campaign came to: counts by state and reason, and every device as a line of CSV."""
 
-import csv
-import io
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Any
@@ -11,6 +9,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db.models import Count
 from django.http import HttpRequest, StreamingHttpResponse
 
+from devices.admin.tables import safe, text_of
 from devices.badges import badge
 from firmware.admin.campaign_live import told_verdicts
 from firmware.admin.campaign_plan import rules, whom
@@ -22,8 +21,6 @@ from firmware.models import Campaign, Update
 _CHUNK = 500
 """Devices read at once: the memory a report needs."""
 _VERDICTS = 200
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes text that begins so for a formula."""
 COLUMNS = [
     "device id", "serial", "tenant", "site", "stage", "state", "reason", "attempts", "from", "to",
     "offered_at", "ended_at", "duration (s)",
@@ -63,21 +60,15 @@ def csv_file(request: HttpRequest, campaign: Campaign) -> StreamingHttpResponse:
     return StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8", headers=headers)
 
 
-def safe(value: object) -> str:
-    """As text that no spreadsheet takes for a formula."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
 def _told(campaign_pk: int) -> Iterator[str]:
-    text, after = _text([COLUMNS]), 0
+    text, after = text_of([COLUMNS]), 0
     while text:
         yield text
         text, after = _chunk(campaign_pk, after)
 
 
 async def _told_async(campaign_pk: int) -> AsyncIterator[str]:
-    text, after = _text([COLUMNS]), 0
+    text, after = text_of([COLUMNS]), 0
     while text:
         yield text
         text, after = await sync_to_async(_chunk)(campaign_pk, after)
@@ -88,7 +79,7 @@ def _chunk(campaign_pk: int, after: int) -> tuple[str, int]:
     rows = Update.objects.filter(campaign=campaign_pk, pk__gt=after).order_by("pk")
     parts = rows.select_related("device__tenant", "device__site", "release")[:_CHUNK]
     found = list(parts)
-    return _text([_line(row) for row in found]), found[-1].pk if found else after
+    return text_of([_line(row) for row in found]), found[-1].pk if found else after
 
 
 def _line(update: Update) -> list[str]:
@@ -104,9 +95,3 @@ def _line(update: Update) -> list[str]:
 
 def _at(moment: datetime | None) -> str:
     return moment.isoformat(timespec="seconds") if moment else ""
-
-
-def _text(lines: list[list[str]]) -> str:
-    file = io.StringIO(newline="")
-    csv.writer(file).writerows(lines)
-    return file.getvalue()

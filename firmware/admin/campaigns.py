@@ -59,6 +59,11 @@ class CampaignAdmin(FleetAdmin):
         ("release__device_types", admin.RelatedOnlyFieldListFilter),
         ("author", admin.RelatedOnlyFieldListFilter),
     ]
+    help_texts = {
+        "tenants": "Only devices of these. Empty: of all.",
+        "sites": "Only devices at these. Empty: at all.",
+        "groups": "Only devices in any of these. Empty: in any or none.",
+    }
     list_select_related = ["release", "author", "approved_by", "rollback_of"]
     search_fields = ["name", "=release__version"]
     search_help_text = "Name, or the whole version"

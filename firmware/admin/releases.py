@@ -47,6 +47,7 @@ class ReleaseAdmin(MadeByUseCase):
     add_form_template = "admin/firmware/release/add_form.html"
     change_form_template = "admin/firmware/release/change_form.html"
     list_display = ["version", "state_shown", "types", "signed", "used", "file", "uploaded"]
+    help_texts = {"needs_mains": "Not offered to devices that run on battery."}
     list_filter = ["state", ("device_types", admin.RelatedOnlyFieldListFilter)]
     list_select_related = ["artifact", "created_by"]
     search_fields = ["=version", "=artifact__sha256", "=artifact__file_name"]

@@ -19,6 +19,7 @@ class RingAdmin(FleetAdmin):
     search_fields = ["name"]
     autocomplete_fields = ["groups"]
     fields = ["name", "order", "groups"]
+    help_texts = {"name": "What people call it, such as Own, Friends, Everybody."}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """With its groups, and how often it was used."""
@@ -30,12 +31,6 @@ class RingAdmin(FleetAdmin):
         """One that no campaign used is no evidence."""
         allowed = request.user.has_perm("firmware.delete_ring")
         return allowed and (obj is None or not obj.campaigns.exists())
-
-    def log_deletions(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        """Django's log, and ours."""
-        for ring in queryset:
-            self._record("removed", request, ring, [])
-        return super().log_deletions(request, queryset)
 
     @admin.display(description="Groups")
     def to(self, ring: Ring) -> str:

@@ -69,6 +69,7 @@ def _page(page: FleetAdmin, request: HttpRequest, verb: str) -> HttpResponse:
         "total": total,
         "fit": fit,
         "unfit": total - fit,
+        "uncounted": deadletters.only_counted(rows),
         "query": form.query(),
         "asked": signing.dumps(now.isoformat(), salt=_SALT),
         "missing": (_ANEW if why else _WHY) if request.method == "POST" else "",

@@ -18,6 +18,7 @@ from telemetry.admin.deadletter_form import LetterFilter
 from telemetry.models import DeadLetter
 from telemetry.refused import groups, previews, replays
 from telemetry.refused.selections import unfit
+from telemetry.schema import trying
 
 PER_PAGE = 50
 _PAGES = 10_000
@@ -87,6 +88,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             "letter": letter,
             "preview": previews.preview(bytes(letter.payload), letter.path),
             "kept": len(letter.payload),
+            "plain": trying.is_plain_text(bytes(letter.payload)) and trying.TEXT_ONLY,
             "unfit": cannot,
             "tried": _tried(letter) if "try" in request.GET and not cannot else None,
             **_rights(request),

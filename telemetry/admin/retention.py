@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from devices import evidence
+from devices import audited, evidence
 from devices.admin.base import FleetAdmin, with_reason
 from telemetry.archive import retention, retention_previews
 from telemetry.models import Retention
@@ -29,8 +29,13 @@ class RetentionAdmin(FleetAdmin):
     list_filter = [("tenant", admin.RelatedOnlyFieldListFilter), ("device_type", admin.RelatedOnlyFieldListFilter)]
     fields = ["tenant", "device_type", "days", "reason"]
     autocomplete_fields = ["tenant", "device_type"]
+    help_texts = {
+        "tenant": "Whose readings go early. Empty: everybody's of this type.",
+        "device_type": "Which devices' readings go early. Empty: all of this tenant.",
+    }
     ordering = ["tenant__name", "device_type__name"]
     actions = ["end"]
+    asks_why = False  # a rule has a reason of its own, asked for each time
     change_form_template = "admin/telemetry/retention/change_form.html"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
@@ -98,7 +103,7 @@ class RetentionAdmin(FleetAdmin):
             tenant=obj.tenant,
             user=request.user,
             reason=obj.reason,
-            detail={"rule": str(obj), "changes": message},
+            detail={"rule": str(obj), **audited.told(request)},
         )
 
     @admin.action(description="End…", permissions=["end"])

@@ -68,7 +68,7 @@ class HeadForm(forms.Form):
     """What is asked about the version as a whole."""
 
     open = forms.BooleanField(required=False, label="Keep values that no metric names")
-    reason = forms.CharField(required=False, max_length=200, label="Why (for the record)")
+    reason = forms.CharField(required=False, max_length=200, label="Why")
     revision = forms.IntegerField(min_value=0, max_value=2**31 - 1)
     """Of the version when the page was made; where one is cut, its number."""
     rows = forms.IntegerField(min_value=0, max_value=_MAX_ROWS)
@@ -118,6 +118,13 @@ class Editor:
     def is_valid(self) -> bool:
         """Are all fields what they must be, each by itself?"""
         return self._bound is not None and self.head.is_valid() and all(row.is_valid() for row in self.rows)
+
+    def lacks_reason(self) -> bool:
+        """Nothing is saved without one; to try something needs none. Only where `is_valid`."""
+        lacks = not self.head.cleaned_data["reason"].strip()
+        if lacks:
+            self.head.add_error("reason", "Say why: it becomes evidence.")
+        return lacks
 
     def wanted(self) -> Vocabulary:
         """What was typed, in the order that was typed. Only where `is_valid`."""

@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 from django.contrib import messages
+from django.contrib.admin import ModelAdmin
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
@@ -117,6 +118,9 @@ def _save(page: FleetAdmin, request: HttpRequest, row: Schema, editor: Editor) -
     if not editor.is_valid():
         messages.error(request, "Nothing was read from the form. Try again." if editor.missing else _MEND)
         return editor, row
+    if editor.lacks_reason():
+        messages.error(request, _MEND)
+        return editor, row
     head = editor.head.cleaned_data
     try:
         told = {"revision": head["revision"], "user": request.user, "reason": head["reason"]}
@@ -146,6 +150,9 @@ def _cut(page: FleetAdmin, request: HttpRequest, device_type: DeviceType, editor
     if not editor.is_valid():
         messages.error(request, "Nothing was read from the form. Try again." if editor.missing else _MEND)
         return None
+    if editor.lacks_reason():
+        messages.error(request, _MEND)
+        return None
     head = editor.head.cleaned_data
     try:
         told = {"version": head["revision"], "user": request.user, "reason": head["reason"]}
@@ -166,7 +173,7 @@ def _cut(page: FleetAdmin, request: HttpRequest, device_type: DeviceType, editor
 
 def _log(page: FleetAdmin, request: HttpRequest, row: Schema, text: str) -> None:
     """Django's own history; the evidence is left by the use case."""
-    super(FleetAdmin, page).log_change(request, row, text)
+    ModelAdmin.log_change(page, request, row, text)
 
 
 def _last_editor(row: Schema) -> str:

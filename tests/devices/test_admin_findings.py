@@ -189,7 +189,7 @@ def test_each_role_may_do_what_it_may_do_elsewhere(client, finding, act, shut_ou
 
 def test_the_list_names_the_runbook_and_filters_what_is_open_by_severity_and_kind(client, finding):
     client.force_login(StaffFactory())
-    assert "docs/runbooks/compromised-device.md" in client.get(LIST).content.decode()
+    assert 'href="/admin/runbooks/compromised-device.md"' in client.get(LIST).content.decode()
     evidence.find("acl_broad", "y", severity="critical")
     page = client.get(LIST, {"resolved_at__isempty": "1", "severity__exact": "critical", "kind": "acl_broad"})
     assert [row.kind for row in page.context["cl"].result_list] == ["acl_broad"]

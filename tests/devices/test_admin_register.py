@@ -80,7 +80,7 @@ def test_the_list_leads_to_the_form_and_what_makes_a_device_who_it_is_stays_fixe
     person = desk()
     assert f'href="{ADD}"' in person.page("device", "changelist")
     device = DeviceFactory()
-    told = form(hardware_id="other", name="New") | {"device_id": "d-other", "state": "active"}
+    told = form(hardware_id="other", name="New") | {"why": "x", "device_id": "d-other", "state": "active"}
     assert person.post(url("device", "change", device.pk), told).status_code == 302
     changed = Device.objects.get(pk=device.pk)
     assert (changed.hardware_id, changed.tenant, changed.device_type) == (

@@ -21,7 +21,7 @@ def root(client, ca):
 
 
 def tag(client, device, words):
-    return client.post(url("device", "change", device.pk), {"name": device.name, "tags": words})
+    return client.post(url("device", "change", device.pk), {"name": device.name, "tags": words, "why": "x"})
 
 
 def test_tags_are_typed_with_commas_and_kept_once_in_order(client):
@@ -60,7 +60,7 @@ def test_the_list_is_narrowed_by_a_whole_tag_and_keeps_the_other_filters(client)
     assert listed(tag="'; --") == []
     assert len(listed(tag="")) == 3
     page = client.get(LIST, {"tag": "beta", "state__exact": "active", "q": "Device"}).content.decode()
-    form = page[page.index('class="tag-filter"') :].split("</form>")[0]
+    form = page[page.index('class="top-filters"') :].split("</form>")[0]
     assert '<input type="hidden" name="state__exact" value="active">' in form
     assert '<input type="hidden" name="q" value="Device">' in form
     assert 'value="beta"' in form
@@ -78,7 +78,8 @@ def test_a_window_says_of_which_kind_it_is_and_what_that_means(client):
     address = url("group", "change", group.pk)
     page = client.get(address).content.decode()
     assert "firmware is offered to it in an open slot only" in page
-    told = {"tenant": group.tenant_id, "name": "Pilot", "windows-TOTAL_FORMS": 1, "windows-INITIAL_FORMS": 0}
+    told = {"tenant": group.tenant_id, "name": "Pilot", "why": "x"}
+    told |= {"windows-TOTAL_FORMS": 1, "windows-INITIAL_FORMS": 0}
     window = {"kind": "slot", "weekdays": "67", "starts": "02:00", "minutes": "180", "timezone": "Europe/Berlin"}
     client.post(address, told | {f"windows-0-{name}": value for name, value in window.items()})
     row = MaintenanceWindow.objects.get()

@@ -11,7 +11,7 @@ from django.utils import timezone
 from rest_framework import exceptions
 
 from devices import admission, approvals, certificates, problems
-from devices.api import ProvisionView
+from devices.api.provisioning import ProvisionView
 from devices.errors import DeviceError, DomainError
 from devices.models import Approval, Claim, Device
 from tests.devices import peers

@@ -64,14 +64,15 @@ def test_a_budget_of_readings_is_set_on_the_page_and_evidence_says_from_what_to_
     client.force_login(world.staff("Fleet operator"))
     url = reverse(f"admin:devices_{name}_change", args=[row.pk])
     for budget, before, now in (("1200", 600, 1200), ("", 1200, None)):
-        answer = client.post(url, form(client, url) | {"telemetry_per_minute": budget})
+        answer = client.post(url, form(client, url) | {"telemetry_per_minute": budget, "why": "Contract"})
         assert answer.status_code == 302, answer.context["adminform"].form.errors
         row.refresh_from_db()
         assert row.telemetry_per_minute == now
         event = Event.objects.filter(kind=f"{name}.budget").first()
+        assert event.reason == "Contract"
         assert event.detail["per_minute"] == {"before": before, "now": now}
         assert event.tenant == (row if make is TenantFactory else None)
-    client.post(url, form(client, url) | {"name": "Renamed"})
+    client.post(url, form(client, url) | {"name": "Renamed", "why": "x"})
     assert Event.objects.filter(kind=f"{name}.budget").count() == 2, "nothing else is a change of the budget"
 
 
@@ -81,7 +82,7 @@ def test_a_budget_is_one_reading_or_more(client, make, budget):
     row = make()
     client.force_login(StaffFactory())
     url = reverse(f"admin:devices_{row._meta.model_name}_change", args=[row.pk])
-    answer = client.post(url, form(client, url) | {"telemetry_per_minute": budget})
+    answer = client.post(url, form(client, url) | {"telemetry_per_minute": budget, "why": "Contract"})
     assert "telemetry_per_minute" in answer.context["adminform"].form.errors
 
 

@@ -100,6 +100,7 @@ def test_a_portal_begins_with_an_offline_root_as_the_page_says(environments):
     assert "It issues from now on" in said[-1]
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("name", ["lost-ca-key", "crl-expiry"])
 def test_the_other_runbooks_commands_work_beside_a_second_ca(environments, name, settings):
     authorities.make_all(timezone.now())

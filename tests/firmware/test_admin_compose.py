@@ -180,7 +180,7 @@ class TestEdit:
         ids = {f"stages-{n}-id": stage.pk for n, stage in enumerate(rows)}
         ids |= {f"stages-{n}-campaign": campaign.pk for n, _ in enumerate(rows)}
         form = {"stages-INITIAL_FORMS": len(rows), "stages-TOTAL_FORMS": len(rows) + 1}
-        return answers(campaign.release, kept) | ids | form | told
+        return answers(campaign.release, kept) | ids | form | {"why": "x"} | told
 
     def test_a_draft_keeps_its_state_and_gets_its_last_writer_as_author(self, desk):
         campaign, person = fleet.campaign(fleet.release(), (10, 100), "draft"), desk()

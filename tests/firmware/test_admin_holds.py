@@ -90,7 +90,7 @@ def test_rings_are_made_and_changed_by_operators_and_leave_evidence(client, oper
     assert client.post(url("ring", "add"), {"name": "Own", "order": 1, "groups": [group.pk]}).status_code == 302
     ring = Ring.objects.get()
     assert (ring.order, list(ring.groups.all())) == (1, [group])
-    assert client.post(url("ring", "change", ring.pk), {"name": "Ours", "order": 2, "groups": [group.pk]})
+    assert client.post(url("ring", "change", ring.pk), {"name": "Ours", "order": 2, "why": "x", "groups": [group.pk]})
     assert Ring.objects.get().name == "Ours"
     assert f"Own freezers ({device.tenant})" in client.get(url("ring")).content.decode()
     kinds = Event.objects.filter(user=operator).order_by("pk").values_list("kind", flat=True)

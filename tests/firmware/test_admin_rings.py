@@ -19,7 +19,7 @@ def ring():
 
 
 def remove(client, ring):
-    return client.post(url("ring", "delete", ring.pk), {"post": "yes"})
+    return client.post(url("ring", "delete", ring.pk), {"post": "yes", "why": "because"})
 
 
 def test_one_that_no_campaign_used_is_removed_and_that_is_kept(client, ca, ring):
@@ -38,7 +38,7 @@ def test_one_that_a_campaign_used_is_evidence(client, ca, ring):
     sit(client, "Fleet operator")
     assert url("ring", "delete", ring.pk) not in client.get(url("ring", "change", ring.pk)).content.decode()
     assert remove(client, ring).status_code == 403
-    chosen = {"action": "delete_selected", "_selected_action": [ring.pk], "post": "yes"}
+    chosen = {"action": "delete_selected", "_selected_action": [ring.pk], "post": "yes", "why": "because"}
     client.post(url("ring"), chosen)
     assert Ring.objects.get() == ring
 

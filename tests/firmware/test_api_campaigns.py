@@ -316,9 +316,9 @@ class TestCustomers:
 
 def test_nobody_is_let_in_without_signing_in(client, shared):
     for path in ("", f"/{shared.pk}", f"/{shared.pk}/updates", f"/{shared.pk}/verdicts"):
-        for headers in ({}, {"Authorization": "Bearer fpu_of_a_build_server"}):
-            answer = client.get(URL + path, headers=headers)
-            assert (answer.status_code, answer.json()["error_code"]) == (401, "not_authenticated")
+        for sent, code in (({}, "not_authenticated"), ({"Authorization": "Bearer fpu_of_a_build"}, "token_unknown")):
+            answer = client.get(URL + path, headers=sent)
+            assert (answer.status_code, answer.json()["error_code"]) == (401, code)
             assert answer["WWW-Authenticate"]
 
 

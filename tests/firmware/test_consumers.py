@@ -8,8 +8,10 @@ from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from channels.routing import URLRouter
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.db import connection
+from django.test import Client
 from django.urls import path
 from django.utils import timezone
 from redis.exceptions import ConnectionError as Away
@@ -29,11 +31,14 @@ class Page:
     """A browser page with its socket open, as an ASGI server shows it to us."""
 
     def __init__(self, user, pk) -> None:
+        self.user = user
         self._app = ApplicationCommunicator(
             ROUTES, {"type": "websocket", "path": f"/ws/campaigns/{pk}", "user": user, "headers": []}
         )
 
     async def __aenter__(self) -> "Page":
+        if self.user.is_authenticated:
+            self._app.scope["session"] = await sync_to_async(session_of)(self.user)
         await self._app.send_input({"type": "websocket.connect"})
         assert (await self.output())["type"] == "websocket.accept"
         return self
@@ -53,6 +58,14 @@ class Page:
 
     async def hears_nothing(self, seconds: float = 0.2) -> bool:
         return await self._app.receive_nothing(seconds)
+
+
+def session_of(user):
+    if not type(user).objects.filter(pk=user.pk).exists():
+        return None
+    client = Client()
+    client.force_login(user)
+    return client.session
 
 
 def _close() -> None:
@@ -159,7 +172,8 @@ def test_a_campaign_that_is_not_there_is_not_watched(campaign):
     play(scene)
 
 
-def test_whoever_loses_the_right_stops_hearing(campaign, monkeypatch):
+@pytest.mark.parametrize("what", ["the right", "the session"])
+def test_whoever_loses_the_right_or_the_session_stops_hearing(campaign, monkeypatch, what):
     monkeypatch.setattr(consumers, "RECHECK_SECONDS", -1.0)
     person = StaffFactory()
 
@@ -168,7 +182,10 @@ def test_whoever_loses_the_right_stops_hearing(campaign, monkeypatch):
             await page.next()
             await push(campaign.pk)
             assert await page.next() == {"changed": True}
-            await sync_to_async(type(person).objects.filter(pk=person.pk).update)(is_staff=False)
+            if what == "the right":
+                await sync_to_async(type(person).objects.filter(pk=person.pk).update)(is_staff=False)
+            else:
+                await sync_to_async(Session.objects.all().delete)()
             await sync_to_async(cache.clear)()
             await push(campaign.pk)
             assert (await page.output())["code"] == FORBIDDEN

@@ -3,10 +3,12 @@ from django.apps import apps
 from django.contrib.auth.models import Group, Permission
 from django.core.management.sql import emit_post_migrate_signal
 
-from devices.tenancy import ROOMS
-from fleetportal.roles import ROLES, VERBS, may
+from devices.tenancy import PERSONAL, ROOMS
+from fleetportal.roles import HIDDEN, ROLES, VERBS, may
 
 pytestmark = pytest.mark.django_db
+APPS = "allauth_idp_oidc"
+"""Where the apps are that sign people in."""
 MADE_BY_DEVICES = {"event", "certificate", "presence", "reading", "latest", "deadletter", "authority", "finding"}
 MADE_BY_DEVICES |= {"update", "report", "verified", "hold", "stage", "artifact", "signature", "compatibility"}
 # Dead letters are no evidence of what happened: they are purged, with a reason and an event that stays.
@@ -28,7 +30,21 @@ def test_a_fresh_installation_gives_every_role_the_sight_of_every_model_of_every
     Permission.objects.all().delete()
     emit_post_migrate_signal(verbosity=0, interactive=False, db="default")
     for role in ROLES:
-        assert {f"view_{model}" for model in ours()} <= codenames(role)
+        seen = {f"view_{model}" for model in ours() if role in HIDDEN.get(model, {role})}
+        assert {name for name in codenames(role) if name.startswith("view_")} - {"view_client"} == seen
+
+
+def test_what_a_person_keeps_for_themselves_is_no_roles():
+    models = [model for room in ROOMS for model in apps.get_app_config(room).get_models()]
+    personal = {model._meta.model_name for model in models if getattr(model, "tenant_path", "") == PERSONAL}
+    assert {"savedview", "preference", "repeatedrequest"} <= personal
+    assert [name for role in ROLES for name in codenames(role) if name.removeprefix("view_") in personal] == []
+    assert {role for role in ROLES if "view_signingkey" in codenames(role)} == {"Security officer"}
+
+
+def test_only_security_officers_end_what_customers_were_given():
+    for permission in ("change_apitoken", "change_invitation"):
+        assert holders(permission) == {"Security officer"}
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -42,7 +58,7 @@ def test_no_role_deletes_evidence_or_makes_what_devices_make(role):
 def test_no_role_reaches_beyond_the_rooms(role):
     """Making users or giving permissions would be making oneself an administrator."""
     labels = Group.objects.get(name=role).permissions.values_list("content_type__app_label", flat=True)
-    assert set(labels) <= set(ROOMS)
+    assert set(labels) <= {*ROOMS, APPS}
 
 
 def test_support_changes_nothing():
@@ -65,7 +81,7 @@ def test_powers_somebody_added_by_hand_are_taken_back_with_the_next_release():
 
 def test_every_named_model_exists():
     named = {model for verbs in ROLES.values() for models in verbs.values() for model in models}
-    assert named <= ours()
+    assert named <= ours() | {"client"}
 
 
 def holders(permission):

@@ -52,6 +52,7 @@ def fleet(certificate):
         cursor.execute("ANALYZE")
 
 
+@pytest.mark.chaos
 @pytest.mark.django_db
 @pytest.mark.usefixtures("ca", "mosquitto_server", "fleet")
 def test_a_large_fleet_is_audited_in_seconds():
