@@ -17,7 +17,7 @@ run: setup ## a live fleet: servers, portal, workers and a swarm of 50 devices
 
 test: setup ## everything but chaos, load and half of the looks at every page, against the real parts
 	$(BIN)/python -m tests.system_packages
-	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not chaos and not browser_long" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not chaos and not browser_long" --durations=25 $(ARGS)
 
 lint: setup ## style, types, import contracts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --config pyproject.toml

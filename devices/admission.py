@@ -15,7 +15,7 @@ from devices.enrollment import Enrolled
 from devices.errors import CertificateError, ProvisioningError
 from devices.models import Claim
 
-WAITS = "Somebody must approve this device. Ask again."
+WAITS = "Somebody must approve this device, or add it by its claim code. Ask again."
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from devices import admission, callers, est_wire, pki
-from devices.api import Throttle
 from devices.approvals import Waiting
 from devices.errors import CertificateError, ProvisioningError
 from devices.models import Authority, DeviceType
+from devices.throttles import Throttle
 
 MAX_BODY = 2 * pki.MAX_CSR_BYTES
 _CHALLENGE = 'Basic realm="est"'

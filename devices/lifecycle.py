@@ -18,7 +18,14 @@ _ID_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without 0 o 1 i l: people re
 
 
 def register(
-    *, tenant: Tenant, device_type: DeviceType, hardware_id: str, user: Any, name: str = "", site: Site | None = None
+    *,
+    tenant: Tenant,
+    device_type: DeviceType,
+    hardware_id: str,
+    user: Any,
+    name: str = "",
+    site: Site | None = None,
+    reason: str = "",
 ) -> Device:
     """Make a device known before it first speaks. It joins when it enrols with a claim, or first uses a token.
 
@@ -41,7 +48,8 @@ def register(
                 state=Device.State.REGISTERED,
             )
             Presence.objects.create(device=device)
-            evidence.record("device.registered", device=device, user=user, detail={"hardware_id": hardware_id})
+            told = {"hardware_id": hardware_id}
+            evidence.record("device.registered", device=device, user=user, reason=reason, detail=told)
     except IntegrityError as error:
         raise DeviceError("A device of this type has this hardware id already.", "hardware_id_taken", 409) from error
     return device

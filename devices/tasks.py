@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from devices import broker, certificates, cutoffs, listening, nudges, outgoing, presence, renewals, watching
 from devices.models import Event
+from devices.people import repeats
 
 CUT_AGAIN_SECONDS = (2, 5)
 """The embedded broker reads new files within 0.2 s; the container's watcher tells its broker up to 2.1 s later."""
@@ -94,3 +95,9 @@ def _carry_out(device_ids: list[str], decisions: list[Event], now: datetime) -> 
         cut.apply_async((device_ids,), countdown=seconds)
     cutoffs.note(decisions, cut_at, timezone.now())
     return len(cut_at)
+
+
+@shared_task(name="devices.tasks.forget_repeated_requests")
+def forget_repeated_requests() -> int:
+    """Forget answers to requests that may not be repeated any more."""
+    return repeats.forget(timezone.now())

@@ -8,6 +8,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.backends import ModelBackend
 from redis.exceptions import RedisError
 
+from devices.people import second_factor, sessions
 from firmware import live
 from firmware.models import Campaign
 
@@ -62,5 +63,9 @@ class CampaignConsumer(AsyncJsonWebsocketConsumer):
         self._checked = time.monotonic()
         user = ModelBackend().get_user(self.scope["user"].pk)  # anew, as a user remembers their rights
         if user is None or not user.is_staff or not user.has_perm("firmware.view_campaign"):
+            return False
+        if second_factor.lacks(user, self.scope.get("session")):
+            return False
+        if self._group and not sessions.goes_on(self.scope.get("session"), user):
             return False
         return Campaign.objects.visible_to(user).filter(pk=self._pk).exists()

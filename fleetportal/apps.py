@@ -18,6 +18,29 @@ class FleetportalConfig(AppConfig):
         )
 
         post_migrate.connect(roles.apply, dispatch_uid="fleetportal.roles")
+        self._accounts()
+
+    def _accounts(self) -> None:
+        from allauth.account.signals import email_changed
+        from allauth.mfa.models import Authenticator
+        from allauth.mfa.signals import authenticator_added, authenticator_used
+        from django.contrib.auth.signals import user_logged_in
+        from django.db.models.signals import post_delete, post_save
+
+        from devices.people import second_factor
+        from fleetportal import roles
+        from fleetportal.accounts import (
+            checks,  # noqa: F401 (registers itself)
+            receivers,
+        )
+
+        second_factor.check_words(roles.ROLES)
+        user_logged_in.connect(receivers.signed_in, dispatch_uid="accounts.signed_in")
+        authenticator_used.connect(receivers.second_factor_shown, dispatch_uid="accounts.shown")
+        authenticator_added.connect(receivers.second_factor_added, dispatch_uid="accounts.added")
+        email_changed.connect(receivers.email_changed, dispatch_uid="accounts.email")
+        post_save.connect(receivers.second_factor_kept, Authenticator, dispatch_uid="accounts.kept")
+        post_delete.connect(receivers.second_factor_removed, Authenticator, dispatch_uid="accounts.removed")
 
 
 class FleetportalAdminConfig(AdminConfig):

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group as StaffGroup
 from django.contrib.auth.models import User
@@ -142,7 +143,11 @@ class _Accounts:
         user, made = User.objects.get_or_create(username=username)
         if made or username not in self._known:
             user.password = self._hash
+            user.email = f"{username}@example.com"
             user.save()
+        EmailAddress.objects.get_or_create(
+            user=user, primary=True, defaults={"email": f"{username}@example.com", "verified": True}
+        )
         return user
 
     def staff(self, person: Person) -> None:

@@ -3,8 +3,9 @@
 from django.urls import path, re_path
 
 from devices import est
-from devices.api import CrlView, ProvisionView
-from devices.api_tokens import TokenView
+from devices.api.crl import CrlView
+from devices.api.provisioning import ProvisionView
+from devices.api_tokens import AccessTokenView, TokenView
 from firmware.api.keys import KeysView
 from firmware.downloads import ArtifactView, UpdateView
 from fleetportal import handlers, health
@@ -20,6 +21,7 @@ _EST = {
 urlpatterns = [
     path("api/v1/devices/provision", ProvisionView.as_view(), name="provision"),
     path("api/v1/devices/token", TokenView.as_view(), name="token"),
+    path("api/v1/devices/access-token", AccessTokenView.as_view(), name="access-token"),
     path("api/v1/telemetry", TelemetryView.as_view(), name="telemetry"),
     path("api/v1/updates/<uuid:update_id>", UpdateView.as_view(), name="update"),
     path("api/v1/artifacts/<str:token>", ArtifactView.as_view(), name="artifact"),

@@ -4,7 +4,9 @@ import re
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.defaults import bad_request as page_bad_request
 from django.views.defaults import page_not_found, permission_denied
+from django.views.defaults import server_error as page_server_error
 
 from devices import problems
 from fleetportal import roles
@@ -16,8 +18,25 @@ _VERBS = {"changelist": "view", "history": "view"}
 
 def problem_not_found(request: HttpRequest, exception: Any = None) -> JsonResponse:  # noqa: ARG001 (as Django calls it)
     """Problem details (RFC 9457): for machines, which have no use for a page."""
-    body = problems.problem(404, "not_found", "There is no such thing, or it is not yours.").data
-    return JsonResponse(body, status=404, content_type="application/problem+json")
+    return _told(problems.problem(404, "not_found", "There is no such thing, or it is not yours."))
+
+
+def bad_request(request: HttpRequest, exception: Any) -> HttpResponse:
+    """A request that no view should see, e.g. with a host's name that is none of ours."""
+    if request.path_info.startswith("/api/"):
+        return _told(problems.problem(400, "bad_request", "The request cannot be understood."))
+    return page_bad_request(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Our fault. What it was stands in the log, by the correlation id."""
+    if request.path_info.startswith("/api/"):
+        return _told(problems.problem(500, "server_error", "Something went wrong here. It was written down."))
+    return page_server_error(request)
+
+
+def _told(answer: Any) -> JsonResponse:
+    return JsonResponse(answer.data, status=answer.status_code, content_type="application/problem+json")
 
 
 def not_found(request: HttpRequest, exception: Any) -> HttpResponse:

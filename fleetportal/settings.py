@@ -17,6 +17,12 @@ SECRET_KEY = env.text("SECRET_KEY", "Signs sessions and links; long and random."
 DEBUG = env.flag("DEBUG", "Django's debug pages. Never in production.", False)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "Host names the portal answers to.", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", "Origins (scheme://host) forms may come from.", [])
+PORTAL_URL = env.text(
+    "PORTAL_URL",
+    "Where people and apps reach the portal (https://host): who issues the tokens of apps and devices, whatever a"
+    " request says. Without it there are none.",
+    "",
+)
 SECURE_COOKIES = env.flag("SECURE_COOKIES", "Cookies over HTTPS only. False only on a laptop.", True)
 BEHIND_PROXY = env.flag("BEHIND_PROXY", "Trust X-Forwarded-Proto of the proxy in front.", False)
 
@@ -33,7 +39,6 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "channels",
     "rest_framework",
-    "django_filters",
     "drf_spectacular",
     "import_export",
     "allauth",
@@ -50,8 +55,9 @@ INSTALLED_APPS = [
     "operations.apps.OperationsConfig",
 ]
 MIDDLEWARE = [
-    "django_structlog.middlewares.RequestMiddleware",
+    "fleetportal.request_log.RequestLog",
     "fleetportal.observability.MetricsMiddleware",
+    "fleetportal.api_middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -61,6 +67,9 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "fleetportal.accounts.middleware.preferences",
+    "fleetportal.accounts.middleware.SecondFactor",
+    "fleetportal.accounts.middleware.TryAgain",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
 ]
@@ -299,6 +308,7 @@ CELERY_BEAT_SCHEDULE = {
     "rollout": _every(ROLLOUT_EVERY.total_seconds(), "firmware.tasks.sweep"),
     "cut-offs": _every(30.0, "devices.tasks.shut_out_overdue"),
     "broker-files": _every(3600.0, "devices.tasks.refresh_broker_files"),
+    "repeated-requests": _every(3600.0, "devices.tasks.forget_repeated_requests"),
     "partitions": _every(3600.0, "telemetry.tasks.make_partitions"),
     "strays": _every(300.0, "telemetry.tasks.heal_strays"),
     "dead-letters": _every(3600.0, "telemetry.tasks.purge_dead_letters"),
@@ -309,24 +319,71 @@ CELERY_BEAT_SCHEDULE = {
     "jobs": _every(60.0, "telemetry.tasks.tidy_jobs"),
     "firmware-store": _every(86400.0, "firmware.tasks.tidy"),
     "audits": _every(3600.0, "operations.tasks.run_audits"),
+    "app-tokens": _every(3600.0, "fleetportal.tasks.tend_apps"),
     "urgent-audits": _every(60.0, "operations.tasks.run_urgent_audits"),
 }
 
 # --- people ---------------------------------------------------------------------------------------------------------
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+_VALIDATORS: list[tuple[str, dict[str, Any]]] = [
+    ("UserAttributeSimilarityValidator", {}),
+    ("MinimumLengthValidator", {"min_length": 12}),
+    ("CommonPasswordValidator", {}),
 ]
-AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options} for name, options in _VALIDATORS
+]
+AUTHENTICATION_BACKENDS = ["fleetportal.accounts.backend.Backend"]
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_ADAPTER = "fleetportal.accounts.adapter.Adapter"
-IDP_OIDC_ACCESS_TOKEN_FORMAT = "jwt"  # noqa: S105 (a format)
+ACCOUNT_CHANGE_EMAIL = True  # one address a person; a new one counts when it was confirmed
+ACCOUNT_REAUTHENTICATION_REQUIRED = True  # an open browser must not be enough to take the address, and all with it
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # nobody has us write to people who have no account
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_SESSION_REMEMBER = True
+# Guesses are counted by signin.py, which lets people in while Valkey is away; the rest is allauth's own.
+ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SECURE_COOKIES else "http"
+MFA_ADAPTER = "fleetportal.accounts.adapter.SecondFactorAdapter"
+USERSESSIONS_ADAPTER = "fleetportal.accounts.adapter.SessionsAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_FORMS = {
+    "authenticate": "fleetportal.accounts.forms.CodeForm",
+    "reauthenticate": "fleetportal.accounts.forms.CodeAgainForm",
+    "add_webauthn": "fleetportal.accounts.forms.PasskeyForm",
+}
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Fleetportal"
+MFA_TOTP_TOLERANCE = 1  # a phone's clock may be half a minute off
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # nobody signs up by themselves, so nobody takes an address that is not theirs
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SECURE_COOKIES
+MFA_REQUIRED = frozenset(
+    env.words(
+        "MFA_REQUIRED",
+        "Who needs a second factor to see anything: staff, owner, operator, viewer, or a staff role such as"
+        " security-officer.",
+        [],
+    )
+)
 IDP_OIDC_ADAPTER = "fleetportal.accounts.oidc.Adapter"
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "overview"
 LOGOUT_REDIRECT_URL = "sign-in"
 SIGN_IN_ATTEMPTS = env.number(
     "SIGN_IN_ATTEMPTS", "Failed sign-ins per name and address in 5 minutes.", 10, least=1, most=1000
+)
+CLAIM_CODE_GUESSES = env.number(
+    "CLAIM_CODE_GUESSES", "Wrong claim codes per person in an hour; ten times as many per address.", 10, least=1,
+    most=1000,
+)  # fmt: skip
+vars().update(
+    env.mail(
+        "EMAIL_URL", "How mail is sent: smtp+tls://user:password@host:587, filemail:///folder.", "consolemail://"
+    )
+)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text(
+    "EMAIL_FROM", "Sender of the portal's mail.", "Fleetportal <fleetportal@localhost>"
 )
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -355,18 +412,31 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
     }
 }
+API_REQUESTS_PER_MINUTE = env.number(
+    "API_REQUESTS_PER_MINUTE",
+    "API requests per minute of one person's session, and of each of their tokens and apps.",
+    600,
+    least=1,
+    most=1_000_000,
+)
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "fleetportal.accounts.bearer.BearerAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["devices.people.permissions.Scoped"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "fleetportal.openapi.inspector.Inspector",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["devices.parsing.JsonParser"],
+    "DEFAULT_THROTTLE_CLASSES": ["devices.throttles.Usual"],
     "EXCEPTION_HANDLER": "devices.problems.handle",
     "NUM_PROXIES": 1 if BEHIND_PROXY else 0,
     "DEFAULT_THROTTLE_RATES": {
+        "api": f"{API_REQUESTS_PER_MINUTE}/min",
         "provision": "600/min",
         "est": "6000/min",
         "token": "10/hour",
+        "access-token": "60/hour",
         "ingest": f"{INGEST_REQUESTS_PER_MINUTE}/min",
         "update": "60/min",
         "charts": "300/min",
@@ -374,6 +444,27 @@ REST_FRAMEWORK = {
         "keys": "600/min",
     },
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+
+SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.0",
+    "TITLE": "Fleetportal",
+    "VERSION": "1",
+    "DESCRIPTION": (
+        "The fleet of your organisation for programs: devices, what they measure, their firmware and its updates.\n\n"
+        "Bodies are JSON, times RFC 3339 in UTC. Lists come in pages by cursor: follow `next`. A mistake is answered "
+        "with problem details (RFC 9457): decide by `error_code`, show `detail`, and tell us the `correlation_id` when "
+        "you ask for help. What belongs to another organisation is answered like what does not exist: 404."
+    ),
+    "LICENSE": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+    "SERVERS": [{"url": "/", "description": "This portal"}],
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "SORT_OPERATION_PARAMETERS": False,
+    "PREPROCESSING_HOOKS": ["fleetportal.openapi.hooks.chosen"],
+    "POSTPROCESSING_HOOKS": ["fleetportal.openapi.hooks.finished"],
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,  # a test looks at every warning
 }
 
 # --- seeing inside --------------------------------------------------------------------------------------------------

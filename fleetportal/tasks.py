@@ -5,6 +5,9 @@ from collections.abc import Iterable
 
 from celery import shared_task
 from django.core.cache import cache
+from django.utils import timezone
+
+from devices.people import families, signing_keys
 
 BEAT_KEY = "beat:heartbeat"
 _WORKER_SECONDS = 120
@@ -32,3 +35,11 @@ def unserved(queues: Iterable[str]) -> list[str]:
 def beat_heartbeat() -> None:
     """Leave the time (epoch s), so that /readyz can tell that beat and a worker are alive."""
     cache.set(BEAT_KEY, time.time(), timeout=600)
+
+
+@shared_task(name="fleetportal.tasks.tend_apps")
+def tend_apps() -> None:
+    """Announce the next signing key when it is time; drop tokens of apps that are over."""
+    now = timezone.now()
+    signing_keys.prepare(now)
+    families.tidy(now)

@@ -7,11 +7,14 @@ from typing import Any
 import structlog
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ObjectDoesNotExist
 from redis.exceptions import RedisError
 
 from devices import contract, skew
 from devices.models import Device
+from devices.people import sessions
+from devices.people.second_factor import lacks
 from devices.watching import WATCH_SECONDS, Watched
 from telemetry import hub
 from telemetry.live import NOTICE_SECONDS, newest
@@ -19,7 +22,7 @@ from telemetry.models import Latest
 
 MAX_WATCHED = 200
 FORBIDDEN = 4403
-"""Close code: not signed in."""
+"""Close code: not signed in, or without the second factor they must have."""
 
 
 TRY_AGAIN = 1013
@@ -48,7 +51,10 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         self.watched = []
         self._newest_ts, self._waiting, self._told = {}, {}, asyncio.Event()
         await self.accept()
-        if not self.scope["user"].is_authenticated:
+        user = self.scope["user"]
+        if user.is_authenticated and await database_sync_to_async(lacks)(user, self.scope.get("session")):
+            user = self.scope["user"] = AnonymousUser()  # what they say before the socket is closed is nobody's
+        if not user.is_authenticated:
             await self.close(FORBIDDEN)
 
     async def disconnect(self, code: int) -> None:
@@ -141,6 +147,9 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS / 3)
+            if not await database_sync_to_async(sessions.goes_on)(self.scope.get("session"), self.scope["user"]):
+                await self.close(TRY_AGAIN)  # the page comes again with the session that it has now
+                return
             # Somebody who lost the right to see a device stops seeing it, within one renewal.
             still = set(await self._visible(self.watched))
             if still != set(self.watched):

@@ -50,6 +50,7 @@ def _describe() -> None:
         "CA_KEY_PASSPHRASE": secrets.token_hex(16),
         "BROKER_DIRECTORY": str(mosquitto.broker_folder(HERE)),
         "SECURE_COOKIES": "false",
+        "PORTAL_URL": "http://localhost",
         "ALLOWED_HOSTS": "testserver,127.0.0.1,localhost",
         "LOG_LEVEL": "WARNING",
     }

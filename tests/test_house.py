@@ -144,6 +144,7 @@ def test_the_deployment_check_is_clean_with_secure_settings():
         "DEBUG": "false",
         "BEHIND_PROXY": "true",
         "ALLOWED_HOSTS": "a.example",
+        "MFA_REQUIRED": "staff",
     }
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "manage.py", "check", "--deploy", "--fail-level", "INFO"],

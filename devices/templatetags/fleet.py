@@ -1,11 +1,12 @@
 """How values and moments are written, the same on every page; static/format.js writes them so in the browser."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
 from django.contrib.humanize.templatetags.humanize import naturaltime
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -62,17 +63,17 @@ def ago(moment: datetime | None) -> SafeString | str:
     if not moment:
         return NOTHING
     return format_html(
-        '<time datetime="{}" title="{}" data-ago>{}</time>', moment.isoformat(), _utc(moment), naturaltime(moment)
+        '<time datetime="{}" title="{}" data-ago>{}</time>', moment.isoformat(), _local(moment), naturaltime(moment)
     )
 
 
 @register.simple_tag
 def at(moment: datetime | None) -> SafeString | str:
-    """Date and time in UTC; a script puts it into the viewer's zone."""
+    """Date and time in the zone that the viewer chose, or UTC; a script puts it into the browser's then."""
     if not moment:
         return NOTHING
-    return format_html('<time datetime="{}" data-at>{}</time>', moment.isoformat(), _utc(moment))
+    return format_html('<time datetime="{}" data-at>{}</time>', moment.isoformat(), _local(moment))
 
 
-def _utc(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+def _local(moment: datetime) -> str:
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M %Z}"

@@ -33,6 +33,7 @@ def environment(
         "ALLOWED_HOSTS": "127.0.0.1,localhost,[::1]",
         "CSRF_TRUSTED_ORIGINS": f"http://127.0.0.1:{http},http://localhost:{http}",
         "SECURE_COOKIES": "false",
+        "PORTAL_URL": f"http://{HOST}:{http}",
         "MQTT_INGEST_GROUP": secrets["mqtt_ingest_group"],
         "MQTT_SLOTS": str(max(2, workers)),
         "DEVICE_MQTT_HOST": os.environ.get("DEVICE_MQTT_HOST", broker_host or HOST),
@@ -46,6 +47,7 @@ def environment(
         "CA_KEY_PASSPHRASE": secrets["ca_key_passphrase"],
         "BROKER_DIRECTORY": str(mosquitto.broker_folder(place)),
         "DEMO_PASSWORD": secrets["demo_password"],
+        "EMAIL_URL": os.environ.get("EMAIL_URL", f"filemail://{place.own_folder('mail')}"),
         "PROMETHEUS_MULTIPROC_DIR": str(place.own_folder("metrics")),
     }
 

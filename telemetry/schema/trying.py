@@ -26,6 +26,7 @@ SHOWN = 20
 _LONGEST = 300
 _HEX = re.compile(r"(?:0x)?(?:[0-9a-fA-F]{2}[\s:]*)+")
 _AHEAD = timedelta(days=1)
+TEXT_ONLY = "plain text; a message is a JSON object in { }, an array of them in [ ], or CBOR"
 _NEVER_SENT = UUID(int=0)
 
 
@@ -93,7 +94,11 @@ def attempt(data: bytes, compiled: Compiled, version: int, now: datetime, hot_da
     """
     wrapped = _wrapped(data, {"msg_id": str(_NEVER_SENT), "ts": now.isoformat(), "schema_version": version})
     items = payload.decode(wrapped or data)
+    kind = _kind(data)
     what = "an envelope" if len(items) == 1 else f"{len(items)} envelopes"
+    if kind == "plain text":
+        what = "no envelope"
+        items = [payload.Mistake("encoding", TEXT_ONLY, "$")]
     if wrapped:
         what = "values alone, without an envelope"
     tried = [_judged(number, item, compiled) for number, item in enumerate(items, 1)]
@@ -102,7 +107,17 @@ def attempt(data: bytes, compiled: Compiled, version: int, now: datetime, hot_da
             each.notes.extend(_notes(item, version, now, hot_days))
     refused = sum(bool(each.mistakes) for each in tried)
     shown = sorted(tried, key=lambda each: not each.mistakes)[:SHOWN]
-    return Answer(f"{_kind(data)}: {what}", len(data), len(tried) - refused, refused, shown)
+    return Answer(f"{kind}: {what}", len(data), len(tried) - refused, refused, shown)
+
+
+def is_plain_text(plain: bytes) -> bool:
+    """Words, and neither a JSON object nor an array; no CBOR map or array is ever text, so no message either."""
+    try:
+        text = plain.decode()
+    except UnicodeDecodeError:
+        return False
+    bare = text.strip()
+    return bool(bare) and bare[0] not in "{[" and all(char.isprintable() or char.isspace() for char in bare)
 
 
 def _kind(data: bytes) -> str:
@@ -110,6 +125,8 @@ def _kind(data: bytes) -> str:
         plain = compression.unpack(data[: contract.MAX_PAYLOAD_BYTES])
     except ContractError:
         return "neither JSON nor CBOR"
+    if is_plain_text(plain):
+        return "plain text"
     packed = "" if plain == data[: contract.MAX_PAYLOAD_BYTES] else " in zstd"
     return ("JSON" if plain.lstrip()[:1] in {b"{", b"["} else "CBOR") + packed
 

@@ -17,6 +17,7 @@ def test_three_rotations_and_a_power_cut(tmp_path):
         survive(fleet, tmp_path / "swarm", DEVICES, lifetime=90, interval=2)
 
 
+@pytest.mark.chaos
 def test_devices_whose_certificates_expired_while_they_were_away_come_back(tmp_path):
     """They ask the HTTPS door with what has expired, once, and are flagged."""
     short = {"CERTIFICATE_LIFETIME": "20s", "CERTIFICATE_OVERLAP": "2s", "ROTATION_EVERY": "2s"}

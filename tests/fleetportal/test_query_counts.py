@@ -43,11 +43,24 @@ def pages(device):
         yield f"admin {name} page", True, reverse(f"admin:telemetry_{name}_change", args=[row.pk])
     yield "admin dead letters one by one", True, reverse("admin:telemetry_deadletter_letters")
     yield "exports", False, reverse("exports")
+    yield "tokens", False, reverse("tokens")
     yield "admin stop all", True, reverse("admin:firmware_stop_all")
     yield "overview", False, reverse("overview")
     yield "device list", False, reverse("device-list")
     yield "device page", False, reverse("device", args=[device.device_id])
+    yield "device events", False, reverse("device-events", args=[device.device_id])
+    yield "device edit", False, reverse("device-edit", args=[device.device_id])
+    yield "add a device", False, reverse("device-add")
     yield "series", False, reverse("series", args=[device.device_id])
+    for name in ("me", "devices", "device-types", "sites", "groups", "tenants"):
+        yield f"api {name}", False, reverse(f"api-{name}")
+    for name in ("device", "latest", "readings", "device-events", "device-certificates", "device-updates"):
+        yield f"api {name}", False, reverse(f"api-{name}", args=[device.device_id])
+    for name in ("members", "invitations"):
+        yield f"api {name}", False, reverse(f"api-{name}", args=[device.tenant.slug])
+    for name in ("campaigns", "export-list"):
+        yield f"api {name}", False, reverse(name)
+    yield "api releases", True, reverse("releases")
 
 
 def count(client, staff, customer, device):

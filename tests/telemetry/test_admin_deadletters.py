@@ -154,6 +154,11 @@ class TestALetter:
         assert "<mark>    &quot;temperature_c&quot;: 999,</mark>" in page
         assert SCRIPT not in page and "&lt;script&gt;" in page
 
+    def test_plain_text_is_called_so(self, client, operator, device):
+        page = text(client.get(page_of(keep(device, b"null", reason="encoding", detail="premature end of stream"))))
+        assert "It is plain text; a message is a JSON object" in page
+        assert "As a parser says it: premature end of stream" in page
+
     def test_what_is_no_text_is_dumped(self, client, operator, device):
         assert "ff 00 41" in text(client.get(page_of(keep(device, b"\xff\x00A"))))
 

@@ -9,13 +9,15 @@ import redis
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.models import Session
 from django.db import OperationalError, connection
+from django.test import Client
 
 from devices import watching
 from devices.models import Membership
 from devices.watching import Watched
 from telemetry import consumers
-from telemetry.consumers import FORBIDDEN, MAX_WATCHED, LiveConsumer
+from telemetry.consumers import FORBIDDEN, MAX_WATCHED, TRY_AGAIN, LiveConsumer
 from tests.factories import DeviceFactory, StaffFactory, UserFactory, member
 
 # Valkey tells every process: two workers of xdist with a device of one name would hear each other.
@@ -26,11 +28,14 @@ class Page:
     """A browser page with its socket open, as an ASGI server shows it to us."""
 
     def __init__(self, user) -> None:
+        self.user = user
         self._app = ApplicationCommunicator(
             LiveConsumer.as_asgi(), {"type": "websocket", "path": "/ws/live", "user": user}
         )
 
     async def __aenter__(self) -> "Page":
+        if self.user.is_authenticated:
+            self._app.scope["session"] = await sync_to_async(session_of)(self.user)
         await self._app.send_input({"type": "websocket.connect"})
         assert (await self.output())["type"] == "websocket.accept"
         return self
@@ -55,6 +60,12 @@ class Page:
     async def watch(self, *device_ids: str) -> list[str]:
         await self.send(text=json.dumps({"watch": device_ids}))
         return (await self.next())["watching"]
+
+
+def session_of(user):
+    client = Client()
+    client.force_login(user)
+    return client.session
 
 
 def _close() -> None:
@@ -263,14 +274,39 @@ def test_somebody_who_loses_the_right_stops_seeing_within_a_renewal(monkeypatch,
             for number in range(200):  # until a push reaches the staff and not the customer
                 await push(device.device_id, reading={"ts": number})
                 await staff.next()
-                if await mine.hears_nothing(0.05):
+                if await mine.hears_nothing(0.05) or (await mine.output())["type"] == "websocket.close":
                     break
-                await mine.next()
             else:
                 raise AssertionError("still seen")
             if how == "membership revoked":
                 await push(kept.device_id, reading={"ts": 1})
                 assert (await mine.next())["device"] == kept.device_id
+
+    play(scene)
+
+
+@pytest.mark.parametrize("how", ["signed out elsewhere", "a new password", "a second factor is asked for"])
+def test_a_socket_ends_with_its_session(monkeypatch, how):
+    monkeypatch.setattr(consumers, "WATCH_SECONDS", 0.15)
+    device = DeviceFactory()
+    user = member(device.tenant)
+
+    def end():
+        if how == "signed out elsewhere":
+            Session.objects.all().delete()
+        elif how == "a new password":
+            user.set_password("another long password")
+            type(user).objects.filter(pk=user.pk).update(password=user.password)
+        else:
+            type(device.tenant).objects.update(mfa_required=True)
+
+    async def scene():
+        async with Page(user) as page:
+            await page.watch(device.device_id)
+            await sync_to_async(end)()
+            while (output := await page.output())["type"] != "websocket.close":
+                pass
+            assert output["code"] == TRY_AGAIN  # it comes again, and is judged by the session that it has then
 
     play(scene)
 

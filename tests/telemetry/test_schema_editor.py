@@ -113,7 +113,7 @@ def errors(answer):
 
 def pressed(client, address, *, button="_save", **changes):
     """Fill in what the page shows otherwise, and press a button."""
-    told = fields(client.get(address)) | changes
+    told = fields(client.get(address)) | {"reason": "Asked for"} | changes
     return client.post(address, {name: value for name, value in told.items() if value is not None} | {button: "1"})
 
 
@@ -124,6 +124,14 @@ NEW_ROW = {
 
 
 class TestEdit:
+    def test_without_a_reason_nothing_is_saved_and_nothing_typed_is_lost(self, desk, version):
+        client, before = desk(), now_says(version)
+        answer = pressed(client, page(version), **NEW_ROW, reason=" ")
+        assert "Say why: it becomes evidence." in text(answer)
+        assert fields(answer)["metric-4-name"] == "rssi"
+        assert now_says(version) == before
+        assert not Event.objects.filter(kind="schema.changed").exists()
+
     def test_what_is_compatible_is_saved_with_its_reason(self, desk, version):
         client = desk()
         changes = {"metric-0-maximum": "90.5", "metric-0-label": "Air", "metric-0-required": None, "open": "on"}
@@ -261,7 +269,7 @@ class TestCut:
 
     def test_who_is_second_loses_nothing_and_cuts_the_one_after(self, desk, version):
         client = desk()
-        typed = fields(client.get(self.address(version))) | {"metric-0-unit": "K"}
+        typed = fields(client.get(self.address(version))) | {"metric-0-unit": "K", "reason": "x"}
         schema_changes.cut(version.device_type, now_says(version), version=2, user=None)
         answer = client.post(self.address(version), typed | {"_save": "1"})
         assert "cut by somebody else meanwhile" in text(answer) and "Cut version 3" in text(answer)

@@ -82,6 +82,14 @@ def test_values_alone_are_judged_as_if_in_an_envelope():
     assert tried(cbor2.dumps({1: 2})).refused == 1
 
 
+@pytest.mark.parametrize("words", ["null", "123", "true", "Hello, portal", "temperature=4", '"quoted"', "\u00fcber"])
+def test_plain_text_is_called_so_and_not_cbor(words):
+    answer = tried(words.encode())
+    assert answer.told == "plain text: no envelope"
+    assert mistakes(answer) == [("encoding", "$")]
+    assert "a message is a JSON object" in answer.tried[0].mistakes[0].detail
+
+
 def test_what_else_the_portal_would_look_at():
     assert "schema_version 2" in tried(told(schema_version=2)).tried[0].notes[0]
     assert "ts_ahead" in tried(told(ts=(NOW + timedelta(days=2)).isoformat())).tried[0].notes[0]

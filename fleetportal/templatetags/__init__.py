@@ -1,0 +1,1 @@
+"""What templates of the portal's own pages need."""
