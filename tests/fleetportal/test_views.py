@@ -3,9 +3,11 @@
 import re
 
 import pytest
+from django.core.cache import cache
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from devices.models import Device, Membership
+from fleetportal import views
 from tests.factories import DeviceFactory, StaffFactory, TenantFactory, UserFactory, member
 from tests.fleetportal import world
 
@@ -186,3 +188,20 @@ def test_staff_see_every_tenants_devices(client, own, foreign):
     page = client.get("/devices/").content.decode()
     assert own.name in page and foreign.name in page
     assert Device.objects.count() == 2
+
+
+def test_the_figures_of_a_large_fleet_are_kept_for_a_moment_and_each_tenants_for_itself(
+    client, own, foreign, monkeypatch
+):
+    monkeypatch.setattr(views, "MANY", 1)
+    client.force_login(member(own.tenant))
+    assert client.get("/").context["devices"] == 1
+    DeviceFactory(tenant=own.tenant, state="active")
+    assert client.get("/").context["devices"] == 1
+    client.force_login(member(foreign.tenant))
+    page = client.get("/")
+    assert own.name not in page.content.decode() and foreign.name in page.content.decode()
+    monkeypatch.setattr(views, "KEPT_SECONDS", 0)
+    cache.clear()
+    client.force_login(member(own.tenant))
+    assert client.get("/").context["devices"] == 2
