@@ -60,11 +60,14 @@ class Asking:
     def ask(self, page: Page) -> float:
         """How long one look at it takes (ms). Raises for a page that is refused."""
         path = page(self)
-        began = time.perf_counter()
-        answer = self.browser.get(path)
-        taken = (time.perf_counter() - began) * 1000
-        answer.raise_for_status()
-        return taken
+        while True:
+            began = time.perf_counter()
+            answer = self.browser.get(path)
+            taken = (time.perf_counter() - began) * 1000
+            if answer.status_code != 429:
+                answer.raise_for_status()
+                return taken
+            time.sleep(int(answer.headers["Retry-After"]))  # so many requests a minute for a person
 
 
 CUSTOMER: dict[str, Page] = {
