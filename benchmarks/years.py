@@ -23,7 +23,7 @@ from tests.fleet import ROOT, Fleet, folder, running
 
 RANGES = {"24h": 86400, "7d": 7 * 86400, "30d": 30 * 86400, "1y": 365 * 86400}
 MUST_MS = AIM_MS = 300.0
-_ASKED = 100
+_ASKED = 50
 _OWNER = "acme-owner"
 
 
