@@ -29,6 +29,7 @@ def staff(fleet, browser):
 
 def act(page, url, path, action, reason="found in a skip"):
     """Choose the one row of a list, an action, and say why. Returns the moment of the click that decides."""
+    page = page.context.new_page()  # in the old one the answer to the last act may still be on its way
     page.goto(url + path)
     page.locator("input.action-select").check()
     page.select_option("select[name=action]", action)
