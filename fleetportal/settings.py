@@ -377,9 +377,7 @@ CLAIM_CODE_GUESSES = env.number(
     most=1000,
 )  # fmt: skip
 vars().update(
-    env.mail(
-        "EMAIL_URL", "How mail is sent: smtp+tls://user:password@host:587, filemail:///folder.", "consolemail://"
-    )
+    env.mail("EMAIL_URL", "How mail is sent: smtp+tls://user:password@host:587, filemail:///folder.", "consolemail://")
 )
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text(
