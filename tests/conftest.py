@@ -13,6 +13,7 @@ from fleetportal.embedded.program import running
 from telemetry.tables import partitions
 from tests import servers
 from tests.devices import https_door as https
+from tests.factories import put_back
 
 
 def pytest_collection_modifyitems(items):
@@ -54,8 +55,7 @@ def _no_readings_left(request):
 @pytest.fixture
 def ca(db, _authorities):
     """The certificate authorities; put back where an emptied database lost them."""
-    if not Authority.objects.exists():
-        Authority.objects.bulk_create(_authorities)
+    put_back(_authorities)
     return authorities.signer()
 
 

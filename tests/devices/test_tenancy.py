@@ -33,7 +33,7 @@ from telemetry.models import DeadLetter, Latest, Reading
 from telemetry.tables import partitions
 from tests.devices import peers
 from tests.devices.people import rows as people
-from tests.factories import DeviceFactory, SchemaFactory, StaffFactory, UserFactory, member
+from tests.factories import DeviceFactory, SchemaFactory, StaffFactory, UserFactory, member, put_back
 from tests.fleetportal import world
 from tests.telemetry import rows as telemetry_rows
 
@@ -81,8 +81,7 @@ def populate() -> Device:
 def rows(_authorities, django_db_blocker):
     """The same kinds of rows for two tenants, and rows of the company itself; made once, gone after this module."""
     with django_db_blocker.unblock(), transaction.atomic():
-        if not Authority.objects.exists():
-            Authority.objects.bulk_create(_authorities)
+        put_back(_authorities)
         partitions.make_ahead(timezone.now())
         pair = populate(), populate()
         evidence.record("of the company")

@@ -23,7 +23,7 @@ from devices.models import Membership
 from devices.people import api_tokens
 from firmware import permits
 from fleetportal.openapi.document import document
-from tests.factories import StaffFactory, TenantFactory, member
+from tests.factories import StaffFactory, TenantFactory, member, put_back
 from tests.fleetportal import world
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +34,7 @@ CLOSEST = {"everybody": "anonymous", "members": "owner", "staff": "staff", "devi
 """Whom a door is for: its bounds are tried by them."""
 REAL = {}
 """Values of path parameters that lead to rows of the company, by the end of the path before them."""
-BEYOND = {"$.cursor", "$.since", "$.until", "$.seconds", "$.metric", "$.tenant", "$.timezone"}
+BEYOND = {"$.cursor", "$.since", "$.until", "$.seconds", "$.metric", "$.tenant", "$.timezone", "$.site"}
 """What may be wrong with values that each have the right form: the schema cannot say which exist, or go together."""
 
 
@@ -96,6 +96,7 @@ def rows(_authorities, django_db_blocker):
     for signal in signals:
         signal.disconnect(close_old_connections)  # as Django's own test client does: the transaction must stay
     with django_db_blocker.unblock(), transaction.atomic():
+        put_back(_authorities)
         own = world.add(TenantFactory(), 2)
         world.add(TenantFactory(), 3)
         permits.public_key()

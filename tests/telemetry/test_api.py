@@ -192,6 +192,7 @@ class TestComparison:
         DeviceFactory(
             tenant=device.tenant, device_type=schema.device_type, state=Device.State.REGISTERED, name="To come"
         )
+        DeviceFactory(tenant=device.tenant, device_type=schema.device_type, name="Never spoke")
         for text in ("", "OTH", other.device_id):
             found = ask("comparable", metric="temperature_c", q=text).json()["devices"]
             assert found == [{"device": other.device_id, "name": "Other"}]
@@ -207,7 +208,8 @@ class TestBand:
         wave(device, schema, now - 40 * DAY, now - 1 * DAY)
         say(device, schema, [(now - 12 * HOUR, 60)])
         body = ask("band", metric="temperature_c", seconds=86400).json()
-        assert (body["days"], body["reason"], body["metric"]["unit"]) == (29, "", "°C")
+        assert body["days"] in (28, 29)  # four weeks touch a day more, but in the first hour of one
+        assert (body["reason"], body["metric"]["unit"]) == ("", "°C")
         assert len(body["times"]) == len(body["lows"]) == len(body["highs"]) >= 25
         at = int((now - 12 * HOUR).timestamp() * 1000)
         assert at in body["outside"]
