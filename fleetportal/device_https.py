@@ -107,9 +107,11 @@ def door(*, plain: bool) -> Door:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket of our own."""
+    """A listening socket of our own. What it accepts sends at once: the event loop says so only for its own sockets."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def main(arguments: Sequence[str]) -> None:

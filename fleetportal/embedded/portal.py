@@ -68,7 +68,8 @@ class Portal:
     def web(self) -> Program:
         """Pages, API and WebSockets for people."""
         # A browser holds its WebSocket open for ever; a stop does not wait for it.
-        options = ["--ws=websockets-sansio", "--timeout-graceful-shutdown=2"]
+        # Which headers of a proxy are believed, settings say (BEHIND_PROXY), not where it stands.
+        options = ["--ws=websockets-sansio", "--no-proxy-headers", "--timeout-graceful-shutdown=2"]
         program = self._serving("web", "http", "uvicorn", "fleetportal.asgi:application", *options)
         # Uploads arrive on the disk they stay on; /tmp is memory on many machines.
         return replace(program, env={**program.env, "TMPDIR": str(self._place.own_folder("firmware/incoming"))})

@@ -74,7 +74,9 @@ def test_a_held_port_can_be_handed_over_and_answers_whoever_came_early() -> None
     port = ports.any_free()
     ports.hold([port])
     with socket.create_connection(("127.0.0.1", port)), socket.socket(fileno=ports.descriptor(port)) as server:
-        server.accept()[0].close()
+        accepted, _ = server.accept()
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        accepted.close()
         server.detach()
     ports.release([port])
 

@@ -193,6 +193,13 @@ def test_listens_where_it_is_told():
         assert other.getsockname()[0] == "::1"
 
 
+def test_what_it_accepts_sends_at_once():
+    with device_https.listen("127.0.0.1", 0) as door, socket.create_connection(door.getsockname()):
+        accepted, _ = door.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_proxies_are_addresses_or_networks(monkeypatch):
     monkeypatch.setenv("A_TEST", "10.0.0.7, fd00::/8")
     assert env.networks("A_TEST", "", []) == [ip_network("10.0.0.7"), ip_network("fd00::/8")]
