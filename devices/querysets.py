@@ -3,6 +3,9 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F
+
+from devices import rotation
 from devices.tenancy import ScopedQuerySet
 
 if TYPE_CHECKING:
@@ -31,6 +34,12 @@ class CertificateQuerySet(ScopedQuerySet["Certificate"]):
     def trusted(self, now: datetime) -> "CertificateQuerySet":
         """Certificates a door lets in at this moment."""
         return self.filter(state__in=["pending", "active", "retiring"], not_before__lte=now, not_after__gt=now)
+
+    def ending(self, now: datetime) -> "CertificateQuerySet":
+        """Certificates in use of whose time to renew so much is gone that it is urgent (`rotation.is_urgent`)."""
+        waited = ExpressionWrapper((F("not_after") - F("renew_at")) * rotation.URGENT, DurationField())
+        urgent_at = ExpressionWrapper(F("renew_at") + waited, DateTimeField())
+        return self.filter(state="active", renew_at__lte=now).alias(urgent_at=urgent_at).filter(urgent_at__lte=now)
 
     def revoked(self) -> "CertificateQuerySet":
         """Certificates that belong on a CRL."""

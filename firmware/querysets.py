@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Self
 
 from django.apps import apps
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from devices.models import Device
 from devices.tenancy import ScopedQuerySet, sees_all
@@ -68,3 +68,9 @@ class UpdateQuerySet(ScopedQuerySet["Update"]):
     def failed(self) -> "UpdateQuerySet":
         """What counts against a campaign."""
         return self.filter(FAILED)
+
+    def unmended(self) -> "UpdateQuerySet":
+        """Failures after which the device was offered nothing else: a device has at most one."""
+        updates = apps.get_model("firmware", "Update")._base_manager
+        later = updates.filter(device=OuterRef("device"), pk__gt=OuterRef("pk"), offered_at__isnull=False)
+        return self.filter(FAILED, ~Exists(later), state__in=FAILURES)

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import F, Func, Q, QuerySet
+from django.db.models import F, Func, Min, Q, QuerySet
 from django.http import QueryDict
 from django.utils import timezone
 
-from devices.models import Device, DeviceType, Site
+from devices.models import Certificate, Device, DeviceType, Site
 from devices.querysets import DeviceQuerySet
 from firmware.models import Update
+from fleetportal.kept import for_a_moment
 from telemetry.models import Latest, Metric
 
 STATES = [
@@ -19,8 +20,11 @@ STATES = [
     ("offline", "Offline"),
     ("silent", "Silent"),
     ("updating", "Updating"),
+    ("failed", "Update failed"),
+    ("ending", "Certificate ends soon"),
     *(choice for choice in Device.State.choices if choice[0] != Device.State.ACTIVE),
 ]
+KEPT_SECONDS = 60
 LOOKED_AT = 2000
 """Devices whose tags and versions are offered to choose from: any other can be typed."""
 _OFFERED = 50
@@ -60,7 +64,7 @@ class Search:
 
 def found(search: Search, user: Any, now: datetime) -> DeviceQuerySet:
     """The devices somebody may see that match all that is asked for, by name."""
-    rows = with_state(Device.objects.visible_to(user).order_by("name", "device_id"))
+    rows = Device.objects.visible_to(user).order_by("name", "device_id")
     if search.q:
         named = Q(name__icontains=search.q) | Q(device_id=search.q) | Q(hardware_id__iexact=search.q)
         rows = rows.filter(named)
@@ -82,13 +86,26 @@ def _in_state(rows: DeviceQuerySet, state: str, user: Any, now: datetime) -> Dev
         return silent(rows, now)
     if state == "updating":
         return rows.filter(pk__in=Update.objects.visible_to(user).active().values("device"))
+    if state == "failed":
+        return rows.filter(pk__in=Update.objects.visible_to(user).unmended().values("device"))
+    if state == "ending":
+        return rows.filter(pk__in=Certificate.objects.visible_to(user).ending(now).values("device"))
     return rows.filter(state=state) if state in Device.State.values else rows
 
 
 def silent(rows: DeviceQuerySet, now: datetime) -> DeviceQuerySet:
-    """Those that count as online and were not heard for longer than their type allows."""
+    """Those that count as online and were not heard for longer than their type allows.
+
+    No type allows less than the least: with that the index tells them apart, and where all is well there are none.
+    """
+    least = DeviceType.objects.aggregate(least=Min("silence_seconds"))["least"] or 0
+    online = rows.filter(
+        state=Device.State.ACTIVE,
+        presence__online=True,
+        presence__last_seen_at__lt=now - timedelta(seconds=least),
+    )
     allowed = Func(F("device_type__silence_seconds"), template="make_interval(secs => %(expressions)s)")
-    return rows.filter(state=Device.State.ACTIVE, presence__online=True, presence__last_seen_at__lt=now - allowed)
+    return online.filter(presence__last_seen_at__lt=now - allowed)
 
 
 def with_state(devices: DeviceQuerySet) -> DeviceQuerySet:
@@ -128,16 +145,30 @@ def _main(latest: Latest | None, first: Mapping[int, Metric]) -> dict[str, Any] 
 
 
 def choices(user: Any) -> dict[str, Any]:
-    """What can be chosen in the filters: three questions, however many devices there are."""
+    """What can be chosen in the filters. Of large fleets, up to `KEPT_SECONDS` old; sites are what people just made."""
+    told = for_a_moment("choices", user, KEPT_SECONDS, lambda: _choices(user))
+    return told | {"sites": Site.objects.visible_to(user).order_by("name")[:500], "states": STATES}
+
+
+def _choices(user: Any) -> tuple[dict[str, Any], int]:
     mine = Device.objects.visible_to(user)
     some = mine.order_by("name", "device_id")[:LOOKED_AT]
     tags: QuerySet[Any, Any] = Device.objects.filter(pk__in=some.values("pk")).order_by()
     versions = tags.exclude(presence__firmware_version="").values_list("presence__firmware_version", flat=True)
     words = tags.annotate(tag=Func(F("tags"), function="unnest")).values_list("tag", flat=True)
-    return {
-        "types": DeviceType.objects.visible_to(user),
-        "sites": Site.objects.visible_to(user).order_by("name")[:500],
+    told = {
+        "types": list(DeviceType.objects.visible_to(user).values("slug", "name")),
         "tags": sorted(words.distinct()[:_OFFERED]),
         "versions": sorted(versions.distinct()[:_OFFERED]),
-        "states": STATES,
     }
+    return told, mine.count()
+
+
+def page_of(keys: Iterable[int], user: Any) -> list[Device]:
+    """The devices of these keys in their order, with what a row shows.
+
+    In two steps: with all that a row shows joined, PostgreSQL would put together every row before the page as well.
+    """
+    wanted = list(keys)
+    rows = {row.pk: row for row in with_state(Device.objects.visible_to(user).filter(pk__in=wanted))}
+    return shown(rows[pk] for pk in wanted if pk in rows)

@@ -1,10 +1,11 @@
 """Customers' list of devices, and the searches of it that somebody keeps."""
 
+from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -19,7 +20,15 @@ from fleetportal import device_rows
 from fleetportal.device_rows import Search
 
 PAGE_SIZE = 25
-USUAL = [("All", ""), ("Online", "state=online"), ("Offline", "state=offline"), ("Updating", "state=updating")]
+USUAL = [
+    ("All", ""),
+    ("Online", "state=online"),
+    ("Offline", "state=offline"),
+    ("Silent", "state=silent"),
+    ("Updating", "state=updating"),
+    ("Update failed", "state=failed"),
+    ("Certificate ends", "state=ending"),
+]
 """Views that everybody has."""
 
 
@@ -29,14 +38,16 @@ USUAL = [("All", ""), ("Online", "state=online"), ("Offline", "state=offline"), 
 def device_list(request: HttpRequest) -> HttpResponse:
     """All my devices: searched, filtered, a page at a time."""
     search, user = Search.of(request.GET), request.user
-    page = Paginator(device_rows.found(search, user, timezone.now()), PAGE_SIZE).get_page(request.GET.get("page"))
-    page.object_list = device_rows.shown(page.object_list)
+    found = device_rows.found(search, user, timezone.now()).values_list("pk", flat=True)
+    page: Page[Any] = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
+    page.object_list = device_rows.page_of(page.object_list, user)
     query = urlencode({name: value for name, value in search.told().items() if value})
     context = {
         "page": page,
         "search": search,
         "query": query,
         "usual": [(name, each, each == query) for name, each in USUAL],
+        "preset": query in dict(USUAL).values(),
         "saved": [(row, row.query == query) for row in saved_views.of(user, reverse("device-list"))],
         "may_add": access.tenants(user, DEVICES_WRITE).exists(),
         **device_rows.choices(user),

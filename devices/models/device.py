@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 
 from django.contrib.auth.models import Group as StaffGroup
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models.functions import Now, Upper
 
 from devices.models.fields import MAX_HARDWARE_ID, is_part, validate_part
 from devices.models.tenant import Site, Tenant, check_site
@@ -126,6 +126,9 @@ class Device(models.Model):
             models.Index(fields=["tenant", "name", "device_id"], name="device_by_tenant"),
             models.Index(fields=["name", "device_id"], name="device_by_name"),
             GinIndex(fields=["tags"], name="device_by_tag"),
+            # People search for a part of a name or of a hardware id, in any case.
+            GinIndex(OpClass(Upper("name"), name="gin_trgm_ops"), name="device_name_parts"),
+            GinIndex(OpClass(Upper("hardware_id"), name="gin_trgm_ops"), name="device_hardware_parts"),
         ]
 
     def __str__(self) -> str:

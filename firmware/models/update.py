@@ -10,7 +10,7 @@ from devices.tenancy import ScopedQuerySet
 from firmware.models.campaign import Campaign
 from firmware.models.release import Release
 from firmware.querysets import UpdateQuerySet
-from firmware.states import ACTIVE, UpdateState, Waiting
+from firmware.states import ACTIVE, FAILURES, UpdateState, Waiting
 
 _CHOICES = [(state.value, state.value.replace("_", " ").capitalize()) for state in UpdateState]
 _WAITING = [(each.value, each.value.capitalize()) for each in Waiting]
@@ -88,6 +88,8 @@ class Update(models.Model):
                 name="update_planned",
             ),
             models.Index(fields=["device", "-id"], name="update_of_device"),
+            # Failures are few: found without a look at the updates that went well.
+            models.Index(fields=["-ended_at"], condition=models.Q(state__in=list(FAILURES)), name="update_failed"),
         ]
 
     def __str__(self) -> str:

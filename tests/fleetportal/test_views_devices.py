@@ -58,6 +58,22 @@ def test_the_list_is_filtered_by_place_tag_firmware_and_silence(client, owner, d
     assert [each.name for each in client.get("/").context["looks"]] == ["Oven"]
 
 
+def test_a_view_that_everybody_has_opens_no_filters_and_is_not_offered_to_be_saved(client, owner, device):
+    def page(**asked):
+        return client.get(LIST, asked).content.decode()
+
+    offers = ('<details class="more" open>', "Save view")
+    assert all(each in page(state="offline", tag="cold") for each in offers)
+    assert not any(each in page(state="offline") + page() for each in offers)
+
+
+@pytest.mark.parametrize("state", ["online", "offline", "silent", "updating", "failed", "ending"])
+def test_the_views_that_everybody_has_lead_to_states_that_can_be_filtered(client, owner, device, state):
+    answer = client.get(LIST, {"state": state})
+    assert f'href="/devices/?state={state}" aria-current="page"' in answer.content.decode()
+    assert state in dict(answer.context["states"])
+
+
 def test_searches_are_kept_found_again_and_removed(client, owner, device):
     told = {"name": "Cold ones", "query": "q=&tag=cold&page=7"}
     assert client.post("/devices/views/save/", told)["Location"] == "/devices/?tag=cold"
@@ -155,6 +171,15 @@ def test_events_go_on_page_by_page(client, owner, device):
     assert second.context["older"] is None and "Newest" in second.content.decode()
     assert client.get(address, {"before": "x" * 30}).status_code == client.get(address, {"before": "1"}).status_code
     assert "All of it" in client.get(f"/devices/{device.device_id}/").content.decode()
+
+
+def test_what_happened_is_told_in_its_owners_words(client, owner, device):
+    for kind in ("certificate.proven", "device.offline", "reported.<b>_door", "thing.never_heard_of"):
+        evidence.record(kind, device=device)
+    for address in (f"/devices/{device.device_id}/", reverse("device-events", args=[device.device_id])):
+        page = client.get(address).content.decode()
+        told = ["Uses its new certificate", "Went offline", "reported: &lt;b&gt; door", "Thing never heard of"]
+        assert all(each in page for each in told)
 
 
 # --- adding a device by its code -------------------------------------------------------------------------------------
