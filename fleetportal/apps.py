@@ -24,8 +24,9 @@ class FleetportalConfig(AppConfig):
         from allauth.account.signals import email_changed
         from allauth.mfa.models import Authenticator
         from allauth.mfa.signals import authenticator_added, authenticator_used
+        from django.contrib.auth import get_user_model
         from django.contrib.auth.signals import user_logged_in
-        from django.db.models.signals import post_delete, post_save
+        from django.db.models.signals import post_delete, post_save, pre_save
 
         from devices.people import second_factor
         from fleetportal import roles
@@ -38,6 +39,7 @@ class FleetportalConfig(AppConfig):
         user_logged_in.connect(receivers.signed_in, dispatch_uid="accounts.signed_in")
         authenticator_used.connect(receivers.second_factor_shown, dispatch_uid="accounts.shown")
         authenticator_added.connect(receivers.second_factor_added, dispatch_uid="accounts.added")
+        pre_save.connect(receivers.address_kept, get_user_model(), dispatch_uid="accounts.address")
         email_changed.connect(receivers.email_changed, dispatch_uid="accounts.email")
         post_save.connect(receivers.second_factor_kept, Authenticator, dispatch_uid="accounts.kept")
         post_delete.connect(receivers.second_factor_removed, Authenticator, dispatch_uid="accounts.removed")

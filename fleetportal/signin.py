@@ -6,6 +6,7 @@ import structlog
 from allauth.account.views import LoginView
 from django.http import HttpRequest, HttpResponse
 
+from devices.throttles import address_of
 from fleetportal.accounts import guesses
 from fleetportal.accounts.forms import SignInForm
 
@@ -42,6 +43,6 @@ class SignIn(LoginView):
 
 def keys(request: HttpRequest) -> tuple[str, str]:
     """Cache keys of what is counted: the name, as the form understands it, with its address; and the address alone."""
-    address = request.META.get("REMOTE_ADDR", "")
+    address = address_of(request)
     name = unicodedata.normalize("NFKC", request.POST.get("username", "")[:200]).strip().casefold()
     return guesses.key_of(f"{name}|{address}"), guesses.key_of(address)

@@ -31,6 +31,7 @@ from fleetportal import (
     views_exports,
     views_invitation,
     views_preferences,
+    views_sessions,
     views_team,
     views_tokens,
 )
@@ -59,7 +60,8 @@ urlpatterns = [
     path("account/login/", RedirectView.as_view(pattern_name="sign-in", query_string=True)),
     path("account/", include("allauth.account.urls")),
     path("account/2fa/", include("allauth.mfa.urls")),
-    path("account/sessions/", include("allauth.usersessions.urls")),
+    path("account/sessions/", views_sessions.Sessions.as_view(), name="usersessions_list"),
+    path("account/sessions/<int:pk>/end/", views_sessions.session_end, name="session-end"),
     path("", include("fleetportal.accounts.oidc_urls")),
     path("tokens/", views_tokens.tokens, name="tokens"),
     path("tokens/<int:pk>/revoke/", views_tokens.token_revoke, name="token-revoke"),

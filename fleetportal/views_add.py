@@ -18,6 +18,7 @@ from devices.errors import DeviceError
 from devices.models import ClaimCode, Device, Tenant
 from devices.people import access
 from devices.people.scopes import DEVICES_WRITE
+from devices.throttles import address_of
 
 _OFFERED = 200
 """Organisations that staff can choose from."""
@@ -93,12 +94,12 @@ def device_add(request: HttpRequest) -> HttpResponse:
 
 
 def _look(request: HttpRequest, code: str) -> ClaimCode:
-    return claim_codes.look(code, request.user, timezone.now(), address=request.META.get("REMOTE_ADDR", ""))
+    return claim_codes.look(code, request.user, timezone.now(), address=address_of(request))
 
 
 def _redeem(request: HttpRequest, form: AddForm) -> Device:
     told = form.cleaned_data
-    address = request.META.get("REMOTE_ADDR", "")
+    address = address_of(request)
     return claim_codes.redeem(told["code"], told["tenant"], request.user, timezone.now(), told["name"], address=address)
 
 

@@ -1,7 +1,7 @@
 """Customers' pages of one device: how it is, what happened, and what people decide of it."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -9,30 +9,27 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
-from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from devices import editing, skew
+from devices import editing, rotation, skew
 from devices.errors import DeviceError
-from devices.models import Certificate, Device, Renewal, Site
+from devices.models import Certificate, Device, Event, Renewal, Site
 from devices.people import access
 from devices.people.scopes import DEVICES_WRITE
+from firmware import marks
 from firmware.api import words
 from firmware.models import Update
 from firmware.states import ACTIVE, UpdateState
-from fleetportal import device_rows
+from fleetportal import device_rows, happened
 from telemetry.charting import charts
 
 UPDATES = 5
 EVENTS = 10
 EVENTS_OF_A_PAGE = 50
-MARKS = 30
-"""Changes of firmware on the chart, the newest."""
-_SOON = timedelta(days=7)
 
 
 @never_cache
@@ -42,13 +39,13 @@ def device_page(request: HttpRequest, device_id: str) -> HttpResponse:
     """One device: live chart, latest values, connection, what happened."""
     device, now = _device(request, device_id), timezone.now()
     latest = getattr(device, "latest", None)
-    events = list(device.events.order_by("-id")[: EVENTS + 1])
+    events = _happened(device.events.order_by("-id")[: EVENTS + 1])
     device.silent = device_rows.is_silent(device, now)  # type: ignore[attr-defined]
     context = {
         "device": device,
         "latest": latest,
         "values": charts.shown(latest) if latest else [],
-        "marks": _marks(device),
+        "marks": marks.of(device),
         "clock": skew.clock(device.presence.skew_ms),
         "certificate": _certificate(device, now),
         "events": events[:EVENTS],
@@ -68,7 +65,7 @@ def device_events(request: HttpRequest, device_id: str) -> HttpResponse:
     rows = device.events.order_by("-id")
     if before.isdecimal() and len(before) < 19:
         rows = rows.filter(id__lt=int(before))
-    events = list(rows[: EVENTS_OF_A_PAGE + 1])
+    events = _happened(rows[: EVENTS_OF_A_PAGE + 1])
     shown = events[:EVENTS_OF_A_PAGE]
     older = shown[-1].pk if len(events) > EVENTS_OF_A_PAGE else None
     context = {"device": device, "events": shown, "older": older, "newest": not before}
@@ -140,6 +137,14 @@ def _may_edit(request: HttpRequest, device: Device) -> bool:
     return access.may(user, DEVICES_WRITE, device.tenant_id)
 
 
+def _happened(rows: Iterable[Event]) -> list[Event]:
+    """Events with `said`."""
+    events = list(rows)
+    for event in events:
+        event.said = happened.said(event.kind)  # type: ignore[attr-defined]
+    return events
+
+
 def _certificate(device: Device, now: datetime) -> dict[str, Any] | None:
     """The newest good certificate as its owner reads it: until when, and whether the next is on its way."""
     rows = Certificate.objects.filter(device=device).trusted(now).order_by("-not_after", "-pk")
@@ -150,24 +155,14 @@ def _certificate(device: Device, now: datetime) -> dict[str, Any] | None:
     open_now = renewal is not None and renewal.state in Renewal.OPEN
     failed = renewal is not None and renewal.state == Renewal.State.FAILED and renewal.certificate_id == found.pk
     if failed:
-        tone, told = "warning", "The last renewal failed; it is tried again."
+        tone, told = "warning", "Failed, tried again"
+    elif rotation.is_urgent(found.renew_at, found.not_after, now):
+        tone, told = "warning", "Late"
     elif open_now:
-        tone, told = "info", "Being renewed."
-    elif found.not_after - now < _SOON:
-        tone, told = "warning", "Ends soon."
+        tone, told = "info", "On its way"
     else:
         tone, told = "good", ""
-    return {"row": found, "tone": tone, "words": told, "renews": not open_now}
-
-
-def _marks(device: Device) -> list[dict[str, Any]]:
-    """When its firmware changed, as the updates that succeeded know it: the chart has a mark there."""
-    rows = device.updates.filter(state=UpdateState.SUCCEEDED, release__isnull=False).select_related("release")
-    told = rows.annotate(at=Coalesce("rebooting_at", "ended_at")).order_by("-at")
-    return [
-        {"at": int(at.timestamp() * 1000), "version": version}
-        for at, version in told.values_list("at", "release__version")[:MARKS]
-    ]
+    return {"row": found, "tone": tone, "words": told, "late": found.renew_at <= now}
 
 
 def _reached(device: Device) -> Iterable[Update]:

@@ -10,9 +10,10 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.dateparse import parse_date
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -50,12 +51,12 @@ class ExportForm(forms.Form):
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def export_page(request: HttpRequest) -> HttpResponse:
-    """The list and the form; `?device=<id>` (once for each) ticks devices."""
+    """The list and the form; `?device=<id>` (once for each) ticks devices, `?first=` and `?last=` are its days."""
     asked = request.POST if request.method == "POST" else request.GET
     ticked = [each for each in dict.fromkeys(asked.getlist("device")) if "\0" not in each][: exports.MAX_DEVICES + 1]
     word = asked.get("q", "").strip().replace("\0", "")[:100]
     wanted = request.method == "POST" and "find" not in request.POST
-    form = ExportForm(request.POST) if request.method == "POST" else ExportForm(initial=_initial())
+    form = ExportForm(request.POST) if request.method == "POST" else ExportForm(initial=_initial(request.GET))
     mistake = ""
     if wanted and form.is_valid():
         first, last = form.range()
@@ -72,10 +73,12 @@ def export_page(request: HttpRequest) -> HttpResponse:
             return redirect("exports")
     if not wanted:
         form.errors.clear()  # a search is no answer yet
+    devices, more = _offered(request.user, ticked, word)
     context = {
         "exports": [_told(each, request) for each in api_exports.rows(request.user)[:SHOWN]],
         "form": form,
-        "devices": _offered(request.user, ticked, word),
+        "devices": devices,
+        "more": more,
         "ticked": set(ticked),
         "word": word,
         "mistake": mistake,
@@ -97,9 +100,17 @@ def export_remove(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("exports")
 
 
-def _initial() -> dict[str, Any]:
+def _initial(asked: QueryDict) -> dict[str, Any]:
+    """The last week, or the days in the address."""
     today = timezone.now().date()
-    return {"first": today - _WEEK, "last": today}
+    return {"first": _day(asked, "first") or today - _WEEK, "last": _day(asked, "last") or today}
+
+
+def _day(asked: QueryDict, name: str) -> date | None:
+    try:
+        return parse_date(asked.get(name, ""))
+    except ValueError:
+        return None  # a day that no month has
 
 
 def _told(export: Export, request: HttpRequest) -> dict[str, Any]:
@@ -113,11 +124,12 @@ def _told(export: Export, request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def _offered(user: Any, ticked: Iterable[str], word: str) -> list[Device]:
-    """Those that are ticked, then those that match the search, by name."""
+def _offered(user: Any, ticked: Iterable[str], word: str) -> tuple[list[Device], bool]:
+    """Those that are ticked, then those that match the search, by name; and whether more match."""
     rows = Device.objects.visible_to(user).select_related("device_type").order_by("name", "device_id")
     chosen = list(rows.filter(device_id__in=ticked))
     others = rows.exclude(device_id__in=ticked)
     if word:
         others = others.filter(Q(name__icontains=word) | Q(device_id=word) | Q(hardware_id__iexact=word))
-    return [*chosen, *others[:OFFERED]]
+    found = list(others[: OFFERED + 1])
+    return [*chosen, *found[:OFFERED]], len(found) > OFFERED

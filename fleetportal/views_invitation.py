@@ -1,6 +1,5 @@
 """Where the link of an invitation leads: join, with an account that is there or a new one."""
 
-from allauth.account.models import EmailAddress
 from allauth.account.utils import perform_login
 from django import forms
 from django.contrib import messages
@@ -16,7 +15,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_http_methods, require_safe
 
 from devices.models import Invitation
-from devices.people import invitations
+from devices.people import addresses, invitations
 from devices.people.invitations import InvitationError
 
 KEPT = "invitation"
@@ -109,7 +108,7 @@ def _as_somebody_new(request: HttpRequest, row: Invitation, token: str) -> HttpR
                 user = form.save(commit=False)
                 user.set_password(form.cleaned_data["password"])
                 user.save()
-                EmailAddress.objects.create(user=user, email=row.email, primary=True, verified=False)
+                addresses.put(user)
                 invitations.accept(token, user, timezone.now())
         except IntegrityError:
             form.add_error("username", "This name is taken.")  # somebody else was first in this moment

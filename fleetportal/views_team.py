@@ -7,7 +7,7 @@ from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, OuterRef
+from django.db.models import Count, Exists, OuterRef, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -73,9 +73,11 @@ def team(request: HttpRequest, slug: str) -> HttpResponse:
     factors = Authenticator.objects.filter(user_id=OuterRef("user_id"), type__in=second_factor.TYPES)
     members = Membership.objects.visible_to(request.user).filter(tenant=tenant).select_related("user")
     manages = _manages(request.user, tenant.pk, "devices.change_membership")
+    people_here = members.annotate(has_factor=Exists(factors)).order_by("user__username")
     context = {
         "tenant": tenant,
-        "members": members.annotate(has_factor=Exists(factors)).order_by("user__username")[:SHOWN],
+        "members": people_here[:SHOWN],
+        **(_lacking(request.user, people_here) if manages and not tenant.mfa_required else {}),
         "invitations": _open(request.user, tenant) if manages else [],
         "manages": manages,
         "roles": ROLES,
@@ -142,6 +144,14 @@ def _open(user: Any, tenant: Tenant) -> list[Invitation]:
     now = timezone.now()
     rows = Invitation.objects.visible_to(user).filter(tenant=tenant, accepted_at=None, revoked_at=None)
     return list(rows.filter(expires_at__gt=now).select_related("invited_by")[:SHOWN])
+
+
+def _lacking(user: Any, members: Any) -> dict[str, Any]:
+    """How many of how many would be kept out, were a second factor asked of all; is the one who asks among them?"""
+    none = Count("pk", filter=Q(has_factor=False))
+    mine = Count("pk", filter=Q(has_factor=False, user_id=user.pk))
+    found: dict[str, Any] = members.order_by().aggregate(count=Count("pk"), without=none, lacking=mine)
+    return found
 
 
 def _member(user: Any, pk: int) -> Membership:

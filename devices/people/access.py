@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 
 from devices.models import Membership, Tenant
@@ -47,6 +48,22 @@ def tenants(user: Any, scope: str) -> QuerySet[Tenant]:
 def may(user: Any, scope: str, tenant_id: int, auth: Any = None) -> bool:
     """May this person, by this credential, do it in this tenant? One query at most."""
     return brings(auth, scope) and tenants(user, scope).filter(pk=tenant_id).exists()
+
+
+def lock_team(tenant_id: int) -> None:
+    """Hold the team of a tenant until the transaction ends: its changes wait for each other; references do not wait."""
+    Tenant.objects.select_for_update(no_key=True).get(pk=tenant_id)
+
+
+def lock_team_for(user: Any, tenant_id: int) -> None:
+    """As `lock_team`, for somebody who manages it: asked again once it is held.
+
+    The door has asked before; who waited here may be no owner any more. What staff may, no team changes. Nobody
+    (None) is the portal itself. Raises PermissionDenied.
+    """
+    lock_team(tenant_id)
+    if user is not None and not sees_all(user) and not may(user, scopes.TEAM_MANAGE, tenant_id):
+        raise PermissionDenied("You do not manage this team any more.")
 
 
 def role_of(user: Any, tenant_id: int) -> str:

@@ -61,7 +61,8 @@ def make(
 ) -> tuple[ApiToken, str]:
     """Make a token. Returns its row and the token itself, which is shown once and kept nowhere.
 
-    Raises `ApiTokenError`: not_a_member (403), token_name, token_scopes, token_lifetime (400), token_limit (409).
+    Raises `ApiTokenError`: not_a_member, not_signed_in (403), token_name, token_scopes, token_lifetime (400),
+    token_limit (409).
     """
     chosen, name = frozenset(wanted), name.strip()
     role = access.role_of(user, tenant.pk)
@@ -75,7 +76,10 @@ def make(
         raise ApiTokenError(f"A token lives at most {MAX_LIFETIME.days} days.", "token_lifetime")
     token = PREFIX + secrets.token_urlsafe(32)
     with transaction.atomic():
-        get_user_model().objects.select_for_update(no_key=True).get(pk=user.pk)  # two at once must both be counted
+        # Two at once must both be counted; and who set a new password meanwhile has ended the session that asks.
+        person = get_user_model().objects.select_for_update(no_key=True).get(pk=user.pk)
+        if not person.is_active or person.get_session_auth_hash() != user.get_session_auth_hash():
+            raise ApiTokenError("A new password was set: sign in again.", "not_signed_in", 403)
         if good(user, now).count() >= MAX_GOOD:
             raise ApiTokenError(f"You have {MAX_GOOD} tokens: revoke one first.", "token_limit", 409)
         row = ApiToken.objects.create(

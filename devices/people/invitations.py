@@ -1,6 +1,7 @@
 """Invitations: a link that lets one person join a tenant in a role. Made, mailed, revoked, accepted.
 
-Who may invite is the door's to ask (`access.may(user, TEAM_MANAGE, tenant.pk, auth)`). The link's secret is shown once
+Who may invite is the door's to ask (`access.may(user, TEAM_MANAGE, tenant.pk, auth)`), and asked again under the lock
+of the team: PermissionDenied. The link's secret is shown once
 and kept as its SHA-256: it has 256 random bits.
 """
 
@@ -22,6 +23,7 @@ from django.views.decorators.debug import sensitive_variables
 from devices import evidence
 from devices.errors import DomainError
 from devices.models import Invitation, Membership, Tenant
+from devices.people import access
 
 LIFETIME = timedelta(days=7)
 MAX_A_DAY = 100
@@ -48,7 +50,7 @@ def invite(tenant: Tenant, email: str, role: str, user: Any, now: datetime) -> t
         raise InvitationError("A role is owner, operator or viewer.", "role_unknown", 400)
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
-        _locked(tenant)  # two at once would both find no open invitation
+        access.lock_team_for(user, tenant.pk)  # two at once would both find no open invitation
         if Membership.objects.filter(tenant=tenant, user__email__iexact=email).exists():
             raise InvitationError("Somebody with this address is a member already.", "already_member", 409)
         rows = Invitation.objects.filter(tenant=tenant)
@@ -86,6 +88,7 @@ def mail(invitation: Invitation, link: str) -> bool:
 def revoke(invitation: Invitation, user: Any, now: datetime, reason: str = "") -> bool:
     """End it at once. False when it was accepted or revoked before."""
     with transaction.atomic():
+        access.lock_team_for(user, invitation.tenant_id)
         rows = Invitation.objects.filter(pk=invitation.pk, accepted_at__isnull=True, revoked_at__isnull=True)
         changed = rows.update(revoked_at=now)
         if changed:
@@ -116,7 +119,7 @@ def accept(token: str, user: Any, now: datetime) -> Membership:
     """
     row = find(token, now)
     with transaction.atomic():
-        _locked(row.tenant)
+        access.lock_team(row.tenant_id)
         if Membership.objects.filter(tenant=row.tenant, user=user).exists():
             raise InvitationError("You are a member of this team already.", "already_member", 409)
         rows = Invitation.objects.filter(pk=row.pk, accepted_at__isnull=True, revoked_at__isnull=True)
@@ -146,11 +149,6 @@ def _address(email: str) -> str:
     except ValidationError:
         raise InvitationError("This is not an e-mail address.", "email_invalid", 400) from None
     return email
-
-
-def _locked(tenant: Tenant) -> Tenant:
-    """The tenant, its row locked: changes of its team wait for each other. References to it do not wait."""
-    return Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
 
 
 def _hash(token: str) -> str:

@@ -26,8 +26,8 @@ class Scoped(BasePermission):
         """Fails closed."""
         if not (request.user and request.user.is_authenticated and request.user.is_active):
             return False
-        if request.auth is None:
-            return True
+        if request.auth is None or request.method not in view.allowed_methods:
+            return True  # what the view does not do is answered 405, whatever one may
         scope = scope_of(view, request.method or "")
         return scope is not None and access.brings(request.auth, scope)
 

@@ -1,6 +1,7 @@
 """The team of a tenant: roles change, people go. A tenant that has an owner keeps one, whoever asks at the same time.
 
-Who may is the door's to ask (`access.may(user, TEAM_MANAGE, tenant_id, auth)`; anybody may remove themselves).
+Who may is the door's to ask (`access.may(user, TEAM_MANAGE, tenant_id, auth)`; anybody may remove themselves), and
+asked again under the lock of the team: PermissionDenied.
 """
 
 from datetime import datetime
@@ -11,6 +12,7 @@ from django.db import transaction
 from devices import evidence
 from devices.errors import DomainError
 from devices.models import ApiToken, Invitation, Membership, Tenant
+from devices.people import access
 
 
 class TeamError(DomainError):
@@ -27,7 +29,8 @@ def change_role(membership: Membership, role: str, user: Any, now: datetime) -> 
     if role not in Membership.Role.values:
         raise TeamError("A role is owner, operator or viewer.", "role_unknown", 400)
     with transaction.atomic():
-        row = _locked(membership)
+        access.lock_team_for(user, membership.tenant_id)
+        row = _again(membership)
         if row.role == role:
             return
         _require_owner_beside(row)
@@ -44,8 +47,13 @@ def remove(membership: Membership, user: Any, now: datetime) -> None:
 
     Raises `TeamError`: not_a_member (409) when they were gone before, last_owner (409).
     """
+    left = user is not None and user.pk == membership.user_id
     with transaction.atomic():
-        row = _locked(membership)
+        if left:
+            access.lock_team(membership.tenant_id)
+        else:
+            access.lock_team_for(user, membership.tenant_id)
+        row = _again(membership)
         _require_owner_beside(row)
         tokens = ApiToken.objects.filter(tenant_id=row.tenant_id, user_id=row.user_id, revoked_at__isnull=True)
         detail = {
@@ -56,13 +64,13 @@ def remove(membership: Membership, user: Any, now: datetime) -> None:
         tokens.update(revoked_at=now)
         Membership.objects.filter(pk=row.pk).delete()
         _end_invitations(row, user, now)
-        left = user is not None and user.pk == row.user_id
         evidence.record("team.left" if left else "team.removed", tenant=row.tenant, user=user, detail=detail, at=now)
 
 
 def require_mfa(tenant: Tenant, required: bool, user: Any, now: datetime) -> bool:
     """Ask a second factor of all members, or no longer. False when it was so before."""
     with transaction.atomic():
+        access.lock_team_for(user, tenant.pk)
         changed = Tenant.objects.filter(pk=tenant.pk).exclude(mfa_required=required).update(mfa_required=required)
         if changed:
             detail = {"required": required}
@@ -71,9 +79,8 @@ def require_mfa(tenant: Tenant, required: bool, user: Any, now: datetime) -> boo
     return bool(changed)
 
 
-def _locked(membership: Membership) -> Membership:
-    """The membership as it is, under the lock of its tenant's row: of two last owners only one goes."""
-    Tenant.objects.select_for_update(no_key=True).get(pk=membership.tenant_id)
+def _again(membership: Membership) -> Membership:
+    """The membership as it is under the lock of its team: of two last owners only one goes."""
     row = Membership.objects.select_related("tenant", "user").filter(pk=membership.pk).first()
     if row is None:
         raise TeamError("They are no longer in this team.", "not_a_member", 409)

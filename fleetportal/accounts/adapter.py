@@ -2,9 +2,11 @@
 
 import base64
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.models import EmailAddress
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.usersessions.adapter import DefaultUserSessionsAdapter
@@ -13,7 +15,8 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
-from django.db import transaction
+from django.contrib import messages
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.shortcuts import resolve_url
 from django.urls import reverse
@@ -22,9 +25,16 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.debug import sensitive_variables
 
 from devices import evidence
-from devices.people import credentials
+from devices.people import addresses, credentials
+from devices.throttles import address_of
 
 UNKNOWN_ADDRESS = "::"
+AGAIN = {
+    "mfa_reauthenticate:webauthn": "Use a passkey or security key",
+    "mfa_reauthenticate": "Use an app or recovery code",
+    "reauthenticate": "Use your password",
+}
+"""Ways to show once more who one is, as django-allauth calls them → what they are called on the page."""
 
 
 class Adapter(DefaultAccountAdapter):
@@ -44,8 +54,29 @@ class Adapter(DefaultAccountAdapter):
         return url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure())
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """As everywhere in the portal: who connected, told by uvicorn, which believes its own proxy only."""
-        return str(request.META.get("REMOTE_ADDR") or UNKNOWN_ADDRESS)
+        """As everywhere in the portal; django-allauth keeps it in a column for addresses and nothing else."""
+        try:
+            return str(ip_address(address_of(request)))
+        except ValueError:
+            return UNKNOWN_ADDRESS
+
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
+        """What people have at hand comes first: a passkey, then a code, then the password."""
+        found = {each["id"]: each for each in super().get_reauthentication_methods(user)}
+        return [found[key] | {"description": words} for key, words in AGAIN.items() if key in found]
+
+    def confirm_email(self, request: HttpRequest, email_address: EmailAddress) -> bool:
+        """All of it or nothing; and not what somebody else signs in with since it was asked for."""
+        try:
+            with transaction.atomic():
+                if not addresses.is_taken(email_address.email, email_address.user_id):
+                    addresses.free(email_address.email)
+                    return bool(super().confirm_email(request, email_address))
+        except IntegrityError:  # in this very moment
+            email_address.refresh_from_db()
+        told = {"email": email_address.email}
+        self.add_message(request, messages.ERROR, "account/messages/email_confirmation_failed.txt", told)
+        return False
 
     @sensitive_variables("password")
     def set_password(self, user: Any, password: str) -> None:

@@ -17,6 +17,7 @@ from devices.models import ApiToken, Tenant
 from devices.openapi import PAGES, Refused, Tags, answer, body
 from devices.people import api_tokens
 from devices.people.scopes import SCOPES
+from devices.repeating import KEY, once
 from devices.rest import Strict, Text, handle, page
 
 _ASKED: Final = {"name": "Reports", "tenant": "north-dairies", "scopes": ["devices:read", "readings:read"], "days": 90}
@@ -100,16 +101,20 @@ class TokensView(_View):
         operation_id="create_token",
         tags=[Tags.TOKENS],
         summary="Make an API token",
-        description="The token itself is in this answer and nowhere else: keep it now.",
+        description="The token itself is in this answer and nowhere else: keep it now. Who sends an Idempotency-Key "
+        "gets it once more by that key, for a day: the answer is kept encrypted by it.",
+        parameters=[KEY],
         request=body(ApiTokenRequest, _ASKED),
         responses={
             201: answer(NewApiTokenDocument, _SHOWN | {"token": "fpa_…"}),
             400: Refused("invalid", "token_name", "token_scopes", "token_lifetime"),
-            403: Refused("permission_denied", "not_a_member"),
+            403: Refused("permission_denied", "not_a_member", "not_signed_in"),
             404: Refused("not_found", detail="There is no such thing, or it is not yours."),
-            409: Refused("token_limit"),
+            409: Refused("token_limit", "request_in_progress"),
+            422: Refused("idempotency_key_reused"),
         },
     )
+    @once
     @method_decorator(sensitive_variables("token"))
     def post(self, request: Request) -> Response:
         """Make one."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from allauth.account.forms import LoginForm
+from allauth.account.forms import AddEmailForm, LoginForm, ResetPasswordForm
 from allauth.mfa import app_settings
 from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
@@ -11,9 +11,13 @@ from allauth.mfa.totp.internal.auth import validate_totp_code
 from allauth.mfa.utils import decrypt
 from allauth.mfa.webauthn.forms import AddWebAuthnForm
 from django import forms
+from django.core.validators import EmailValidator
 from django.views.decorators.debug import sensitive_variables
 
+from devices.people import second_factor
 from fleetportal.accounts import guesses
+
+NO_ADDRESS = "This is not an e-mail address."
 
 
 class SignInForm(LoginForm):
@@ -22,7 +26,7 @@ class SignInForm(LoginForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.label_suffix = ""
-        self.fields["login"].label = "Username or e-mail"
+        self.fields["login"].label = "Username or e-mail address"
         self.fields["login"].max_length = 254
         self.fields["login"].widget = forms.TextInput(
             attrs={"autocomplete": "username webauthn", "autocapitalize": "none", "spellcheck": "false"}
@@ -37,6 +41,28 @@ class SignInForm(LoginForm):
         return str(super().add_prefix("username" if field_name == "login" else field_name))
 
 
+class _Addressed:
+    """An address, called as everywhere in the portal."""
+
+    fields: dict[str, forms.Field]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["email"]
+        field.label = "E-mail address"
+        field.error_messages["invalid"] = NO_ADDRESS
+        field.validators = [EmailValidator(NO_ADDRESS)]
+        field.widget.attrs.pop("placeholder", None)
+
+
+class ForgottenForm(_Addressed, ResetPasswordForm):
+    """Where the link to set a new password is mailed to."""
+
+
+class AddressForm(_Addressed, AddEmailForm):
+    """Another address of somebody."""
+
+
 class _Guessed:
     """Codes are slowed down for each person: who is asked for one knows the password already."""
 
@@ -46,9 +72,15 @@ class _Guessed:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["code"].help_text = "Six digits of your app, or a recovery code."
-        self.fields["code"].widget = forms.TextInput(
-            attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "autofocus": True}
+        has = second_factor.kinds(self.user)
+        self.has_passkey = Authenticator.Type.WEBAUTHN in has
+        field = self.fields["code"]
+        if Authenticator.Type.TOTP in has:
+            field.help_text = "Six digits of your app, or a recovery code."
+        else:
+            field.label, field.help_text = "Recovery code", "No passkey at hand? One of the codes that you put aside."
+        field.widget = forms.TextInput(
+            attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "autofocus": not self.has_passkey}
         )
 
     @sensitive_variables("code")

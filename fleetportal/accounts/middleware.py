@@ -66,7 +66,7 @@ class SecondFactor:
             return JsonResponse(body, status=403, content_type="application/problem+json")
         if not has:
             return HttpResponseRedirect(reverse("mfa_index"))
-        where = "mfa_reauthenticate" if "totp" in has else "mfa_reauthenticate_webauthn"
+        where = "mfa_reauthenticate_webauthn" if "webauthn" in has else "mfa_reauthenticate"
         wanted = request.get_full_path() if request.method in ("GET", "HEAD") else "/"
         return HttpResponseRedirect(f"{reverse(where)}?{urlencode({'next': wanted})}")
 

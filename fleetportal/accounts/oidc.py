@@ -16,7 +16,7 @@ OFFLINE: Final = "offline_access"
 IDENTITY: Final = {
     "openid": "Know that it is you",
     "profile": "See your name and user name",
-    "email": "See your email address",
+    "email": "See your e-mail address",
     OFFLINE: "Go on while you are away, until you take its access away",
 }
 """Scopes of OpenID → what a person is told that they let an app do."""

@@ -11,10 +11,13 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from allauth.idp.oidc.adapter import get_adapter
+from allauth.idp.oidc.internal.oauthlib import authorization_codes
 from allauth.idp.oidc.internal.oauthlib.request_validator import OAuthLibRequestValidator
 from allauth.idp.oidc.internal.oauthlib.utils import get_validator_context
 from allauth.idp.oidc.models import Client, Token
+from django.contrib.auth import get_user_model
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749 import errors
 from oauthlib.openid import Server
@@ -28,6 +31,7 @@ ID_LIFETIME: Final = timedelta(minutes=10)
 ACCESS_KIND: Final = "at+jwt"
 """`typ` of access tokens (RFC 9068): nothing else we sign passes for one."""
 GRANTS: Final = frozenset({Client.GrantType.AUTHORIZATION_CODE.value, Client.GrantType.REFRESH_TOKEN.value})
+_STAMP: Final = "password_stamp"
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _LOOPBACK = ("127.0.0.1", "::1")
 
@@ -87,11 +91,22 @@ class Rules(OAuthLibRequestValidator):
         """The code and what came of it."""
         return grant_type in GRANTS and grant_type in request.client.get_grant_types()
 
+    def save_authorization_code(
+        self, client_id: str, code: dict[str, Any], request: Request, *_: Any, **__: Any
+    ) -> None:
+        """With what changes when the person's password does."""
+        super().save_authorization_code(client_id, {**code, _STAMP: request.user.get_session_auth_hash()}, request)
+
     def validate_code(self, client_id: str, code: str, client: Client, request: Request, *_: Any, **__: Any) -> bool:
         """Good, and never exchanged: who comes a second time ends what the first one got."""
         family = families.redeem(code, timezone.now())
         _remember(request, family=family)
-        return family is not None and bool(super().validate_code(client_id, code, client, request))
+        if family is None or not super().validate_code(client_id, code, client, request):
+            return False
+        # Whoever sets a new password holds this row until all that the old one gave is ended: before or after us.
+        request.user = get_user_model().objects.select_for_update(no_key=True).get(pk=request.user.pk)
+        granted = (authorization_codes.lookup(client_id, code) or {}).get("code", {}).get(_STAMP, "")
+        return constant_time_compare(granted, request.user.get_session_auth_hash())
 
     def validate_refresh_token(self, refresh_token: str, client: Client, request: Request, *_: Any, **__: Any) -> bool:
         """Good, never exchanged, and of a person who is still in service."""

@@ -1,5 +1,7 @@
 """Doors of the OpenID provider: what clients discover, the page where a person agrees, and the exchange of tokens."""
 
+import base64
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -167,11 +169,12 @@ class AuthorizationView(View):
 
 @method_decorator([csrf_exempt, sensitive_post_parameters()], name="dispatch")
 class ClientView(View):
-    """Base of what clients ask with their secret: wrong ones are counted by address."""
+    """Base of what clients ask with their secret: wrong ones are counted by address and client."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """No answer is kept anywhere."""
-        wait = attempts.wait(request, "client")
+        client = _client_id(request)
+        wait = attempts.wait(request, "client", client)
         if wait:
             told = {"error": "temporarily_unavailable", "error_description": "Too many wrong attempts."}
             return JsonResponse(told, status=429, headers={"Retry-After": str(wait), "Cache-Control": "no-store"})
@@ -181,7 +184,7 @@ class ClientView(View):
             told = {"error": "temporarily_unavailable", "error_description": "Come again in a moment."}
             answer = JsonResponse(told, status=503, headers={"Retry-After": str(_RETRY_SECONDS)})
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
-            attempts.failed(request, "client")
+            attempts.failed(request, "client", client)
         answer["Cache-Control"] = "no-store"
         return answer
 
@@ -227,6 +230,15 @@ class UserInfoView(View):
     def post(self, request: HttpRequest) -> HttpResponse:
         """As GET."""
         return self.get(request)
+
+
+def _client_id(request: HttpRequest) -> str:
+    """Who it says it is, with Basic authentication or in its form (RFC 6749, 2.3.1)."""
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        with suppress(ValueError):
+            return base64.b64decode(value, validate=True).decode().partition(":")[0]
+    return request.POST.get("client_id", "")
 
 
 def _answer(headers: dict[str, str], body: Any, status: int) -> HttpResponse:

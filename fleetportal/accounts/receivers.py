@@ -9,7 +9,8 @@ from allauth.usersessions.models import UserSession
 from django.http import HttpRequest
 
 from devices import evidence
-from devices.people import preferences, second_factor
+from devices.people import addresses, preferences, second_factor
+from fleetportal.accounts import seen
 from fleetportal.accounts.middleware import PREFERENCES
 
 
@@ -22,6 +23,7 @@ def keep_preferences(request: HttpRequest, user: Any) -> None:
 def signed_in(request: HttpRequest, user: Any, **_: Any) -> None:
     """A session begins."""
     keep_preferences(request, user)
+    seen.is_due(request.session.session_key or "")  # its row says so already
 
 
 def second_factor_shown(request: HttpRequest, user: Any, **_: Any) -> None:
@@ -40,6 +42,12 @@ def second_factor_kept(instance: Authenticator, created: bool, raw: bool = False
     if created and not raw:
         codes = instance.type == Authenticator.Type.RECOVERY_CODES
         _tell("account.recovery_codes_made" if codes else "account.second_factor_added", instance)
+
+
+def address_kept(instance: Any, raw: bool = False, **_: Any) -> None:
+    """Whoever writes it down: sign-in looks for small letters."""
+    if not raw:
+        instance.email = addresses.normal(instance.email or "")
 
 
 def email_changed(user: Any, from_email_address: EmailAddress | None, to_email_address: EmailAddress, **_: Any) -> None:

@@ -26,8 +26,8 @@ def enter(browser, live_server):
     """A page of a browser of its own; what its console says is collected in `page.errors`."""
     contexts = []
 
-    def opened(path, width=1280, scheme="light"):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    def opened(path, width=1280, scheme="light", **options):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)
         contexts.append(context)
         page = context.new_page()
         page.errors = []
@@ -132,6 +132,32 @@ def test_an_app_and_a_passkey_are_set_up_on_a_phone_in_the_dark(enter, tenant, l
     is_at(page, "overview")
     page.goto(live_server.url + "/devices/")
     is_at(page, "device-list")
+
+    page.context.clear_cookies()
+    page.goto(live_server.url + "/sign-in/")
+    sign_in(page, "olga")
+    is_at(page, "mfa_authenticate")
+    page.keyboard.press("Enter")  # the passkey is offered first
+    is_at(page, "overview")
+    assert own(page) == []
+
+
+def test_who_is_removed_is_asked_about_first_without_script_and_by_keyboard(enter, tenant):
+    member(tenant, "owner", username="olga", password=PASSWORD)
+    member(tenant, "viewer", username="ann")
+    page = enter("/sign-in/?next=/team/acme/", 390, "dark", java_script_enabled=False)
+    sign_in(page, "olga")
+    is_at(page, "team-of", "acme")
+    asks = page.locator(".ask", has_text="Remove ann")
+    assert not asks.locator("button").is_visible()
+    asks.locator("summary").press("Enter")
+    assert "Their API tokens for it end at once" in asks.inner_text()
+    assert asks.locator("summary").inner_text() == "Cancel"
+    assert Membership.objects.count() == 2
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_text("ann is no longer in the team").wait_for()
+    assert Membership.objects.get().user.username == "olga"
     assert own(page) == []
 
 
@@ -172,7 +198,7 @@ def test_another_session_is_ended_and_the_theme_is_chosen(enter, tenant, live_se
     page.goto(live_server.url + reverse("usersessions_list"))
     assert page.locator(".account-list li").count() == 2
     picture(page, "sessions")
-    page.get_by_role("button", name="Sign out the others").click()
+    page.get_by_role("button", name="Sign out all others").click()
     page.wait_for_function("document.querySelectorAll('.account-list li').length === 1")
     other.goto(live_server.url + "/devices/")
     is_at(other, "sign-in")

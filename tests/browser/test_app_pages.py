@@ -1,14 +1,9 @@
 """A person allows an app in a browser, sees it among their tokens, makes a token, and takes both away."""
 
 import pytest
-from django.utils import timezone
 
-from devices.people import api_tokens
-from tests.browser.axe import serious
-from tests.browser.test_identity_pages import LOOKS, WIDE
 from tests.factories import DeviceFactory, TenantFactory, member
 from tests.fleetportal.accounts.apps import BACK, Portal, register
-from tests.fleetportal.world import SCRIPT
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -56,29 +51,3 @@ def test_an_app_is_allowed_works_and_loses_its_access(look, portal, person, tmp_
     assert app.api(token).status_code == 401
     assert app.api(tokens["access_token"]).status_code == 401
     assert page.errors == []
-
-
-@pytest.mark.parametrize(("width", "scheme"), LOOKS)
-def test_the_pages_are_whole(look, portal, person, tmp_path, width, scheme):
-    tenant = person.memberships.get().tenant
-    now = timezone.now()
-    row = api_tokens.make(person, tenant, "Power BI", ["devices:read", "readings:read"], api_tokens.LIFETIME, now)[0]
-    api_tokens.used(row, now)
-    api_tokens.make(person, tenant, SCRIPT, ["devices:read"], api_tokens.LIFETIME, now)
-    api_tokens.revoke(
-        row=api_tokens.make(person, tenant, "Old", ["devices:read"], api_tokens.LIFETIME, now)[0], user=person, now=now
-    )
-    app = portal.app(register(name="Cold Watch"))
-    app.sign_in(portal.person(person))
-    page = look("/tokens/", width, scheme)
-    addresses = {
-        "tokens": f"{portal.url}/tokens/",
-        "consent": app.address(),
-        "mistake": app.address().replace("back", "x"),
-    }
-    for name, address in addresses.items():
-        page.goto(address)
-        page.screenshot(path=tmp_path / f"{name}-{width}-{scheme}.png", full_page=True)
-        assert page.evaluate(WIDE) == "", name
-        assert serious(page) == [], name
-    assert [each for each in page.errors if "400" not in each] == []

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.models import User
 from django.core.cache import cache
@@ -8,6 +9,7 @@ from django.test import Client
 
 from fleetportal import signin
 from fleetportal.accounts import guesses
+from fleetportal.accounts.adapter import UNKNOWN_ADDRESS
 from tests.factories import DeviceFactory, StaffFactory, UserFactory, member
 
 pytestmark = pytest.mark.django_db
@@ -168,6 +170,22 @@ def test_a_forwarded_address_of_the_senders_own_making_changes_nothing(client, c
     for number in range(2):
         sign_in(client, "customer", "wrong", **{"X-Forwarded-For": f"10.0.0.{number}"})
     assert sign_in(client, "customer", **{"X-Forwarded-For": "10.0.0.9"}).status_code == 429
+
+
+def test_behind_a_proxy_each_address_is_counted_for_itself(client, customer, settings):
+    settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"NUM_PROXIES": 1}
+    settings.SIGN_IN_ATTEMPTS = 1
+    here, there = {"X-Forwarded-For": "203.0.113.7"}, {"X-Forwarded-For": "spoofed, 203.0.113.8"}
+    assert sign_in(client, "customer", "wrong", **here).status_code == 200
+    assert sign_in(client, "customer", **here).status_code == 429
+    assert sign_in(client, "customer", **there).status_code == 302
+    assert UserSession.objects.get().ip == "203.0.113.8"
+
+
+def test_an_address_that_is_none_keeps_nobody_out(client, customer, settings):
+    settings.REST_FRAMEWORK = settings.REST_FRAMEWORK | {"NUM_PROXIES": 1}
+    assert sign_in(client, "customer", **{"X-Forwarded-For": "203.0.113.8:4711"}).status_code == 302
+    assert UserSession.objects.get().ip == UNKNOWN_ADDRESS
 
 
 def test_no_name_stands_in_the_cache(client, customer, rf):

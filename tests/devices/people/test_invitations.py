@@ -128,9 +128,9 @@ def test_a_tenant_does_not_mail_the_whole_world(tenant, owner, monkeypatch):
     assert invitations.invite(tenant, "2@example.com", "viewer", owner, NOW + timedelta(days=1, seconds=1))
 
 
-def test_the_mail_holds_the_link_and_a_name_adds_no_lines_to_its_head(owner):
+def test_the_mail_holds_the_link_and_a_name_adds_no_lines_to_its_head():
     tenant = TenantFactory(name="Acme\nBcc: everybody@example.com <b>&")
-    row, token = invitations.invite(tenant, "a@example.com", "viewer", owner, NOW)
+    row, token = invitations.invite(tenant, "a@example.com", "viewer", member(tenant), NOW)
     assert invitations.mail(row, f"https://portal.example/invitation/{token}/")
     (sent,) = mail.outbox
     assert sent.to == ["a@example.com"]

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from devices.models import ApiToken, Membership
+from devices.models import ApiToken, Membership, RepeatedRequest
 from devices.people import api_tokens
 from devices.people.scopes import DEVICES_READ, DEVICES_WRITE, READINGS_READ
 from tests.factories import DeviceFactory, StaffFactory, TenantFactory, member
@@ -86,6 +86,11 @@ def test_a_scope_that_it_lacks_or_its_person_lost(tenant, person):
     Membership.objects.update(role="viewer")
     assert ask(writer, url).status_code == 200
     assert refusal(ask(writer, url, "patch", {"name": "No"}))[:2] == (403, "permission_denied")
+
+
+@pytest.mark.parametrize(("path", "method"), [(DEVICES, "delete"), (f"{DEVICES}/x/latest", "put"), (TOKENS, "patch")])
+def test_what_an_address_does_not_do_is_told_so_whatever_one_may(token, path, method):
+    assert refusal(ask(token, path, method))[:2] == (405, "method_not_allowed")
 
 
 def test_an_anonymous_call_is_asked_for_a_token():
@@ -177,6 +182,16 @@ class TestTokensOverTheApi:
         assert mine.get(url).json() == listed
         assert [mine.delete(url).status_code for _ in range(2)] == [204, 204]
         assert ask(token).status_code == 401
+
+    def test_a_lost_answer_is_given_again_and_makes_no_second_token(self, mine, tenant):
+        told = {"name": "Reports", "tenant": tenant.slug, "scopes": [DEVICES_READ]}
+        headers = {"Idempotency-Key": "7a1c"}
+        first, again = (mine.post(TOKENS, told, content_type="application/json", headers=headers) for _ in range(2))
+        assert (first.status_code, again.status_code) == (201, 201)
+        assert again.json() == first.json() and again.headers["Idempotency-Replayed"] == "true"
+        assert "no-store" in again.headers["Cache-Control"]
+        assert ApiToken.objects.count() == 1
+        assert first.json()["token"].encode() not in bytes(RepeatedRequest.objects.get().body)
 
     def test_a_token_makes_no_token_and_sees_none(self, token, tenant):
         told = {"name": "more", "tenant": "acme", "scopes": [DEVICES_READ]}

@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.idp.oidc.models import Token
 from allauth.mfa.models import Authenticator
+from authlib.integrations.base_client.errors import OAuthError
 from django.core import mail
 from django.test import Client
 from django.utils import timezone
@@ -91,6 +93,26 @@ class TestANewPassword:
         assert held() == [401, 401, 200]
         assert [each.get("/").status_code for each in (signed_in, elsewhere)] == [200, 302]
         assert kinds() == ["account.password_changed"]
+
+    def test_that_staff_set_ends_all(self, signed_in, olga, held):
+        staff, browser = StaffFactory(is_superuser=True), Client()
+        browser.force_login(staff)
+        told = {"password1": ANOTHER, "password2": ANOTHER, "usable_password": "true", "why": "Phoned us"}
+        assert browser.post(f"/admin/auth/user/{olga.pk}/password/", told).status_code == 302
+        assert held() == [401, 401, 200]
+        assert signed_in.get("/").status_code == 302
+        event = Event.objects.get(kind="account.password_set")
+        assert (event.user, event.detail) == (staff, {"person": "olga", "tokens": 1, "apps": 1})
+        assert {each.user for each in Event.objects.filter(kind__in=["apitoken.revoked"])} == {staff}
+
+    @pytest.mark.parametrize("way", [reset, change])
+    def test_spoils_a_code_that_was_granted_before(self, signed_in, olga, way):
+        app = Portal().app()
+        location = app.portal.person(olga).decide(app.address()).headers["Location"]
+        assert way(*([signed_in] if way is change else [])).status_code == 302
+        with pytest.raises(OAuthError, match="invalid_grant"):
+            app.exchange(location)
+        assert not Token.objects.exists()
 
     def test_that_is_refused_ends_nothing(self, signed_in, held):
         assert change(signed_in, "short").status_code == 200

@@ -14,6 +14,7 @@ from joserfc.errors import InvalidKeyIdError
 
 from devices.models import Event, SigningKey, SpentToken
 from devices.people import families, signing_keys
+from fleetportal.accounts import attempts
 from tests.factories import DeviceFactory, StaffFactory, TenantFactory, member
 from tests.fleetportal.accounts.apps import SCOPES, Portal, answer_of, register
 
@@ -224,6 +225,22 @@ class TestRefusedAtTheDoor:
         ]
         assert set(codes[:30]) == {401}
         assert codes[30] == 429
+
+    def test_and_whoever_is_right_at_the_same_address_is_not(self, portal, visit):
+        wrong, right = register("confidential", name="Wrong"), portal.app(register("confidential", name="Right"))
+        told = {"grant_type": "refresh_token", "refresh_token": "x"}
+        for _ in range(31):
+            portal.http.post("/identity/o/api/token", data=told, auth=(wrong.pk, "wrong"))
+        assert right.exchange(visit.decide(right.address()).headers["Location"])["access_token"]
+
+    def test_many_names_do_not_make_many_guesses(self, portal, monkeypatch):
+        monkeypatch.setattr(attempts, "MOST_OF_ALL", 5)
+        told = {"grant_type": "refresh_token", "refresh_token": "x"}
+        codes = [
+            portal.http.post("/identity/o/api/token", data=told | {"client_id": f"app-{number}"}).status_code
+            for number in range(6)
+        ]
+        assert codes == [401] * 5 + [429]
 
 
 class TestRefreshing:

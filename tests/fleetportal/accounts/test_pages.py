@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.core import mail
@@ -16,6 +17,7 @@ from fleetportal.accounts.middleware import PREFERENCES
 from tests.devices.people import rows
 from tests.factories import StaffFactory, TenantFactory, UserFactory, member
 from tests.fleetportal.accounts.codes import code, equip
+from tests.fleetportal.accounts.passkeys import give_passkey
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "a long enough password"
@@ -81,6 +83,50 @@ def test_pages_of_the_second_step_have_our_look(client, tenant):
     client.post("/account/reauthenticate/", {"password": PASSWORD})
     for path in ("/account/2fa/recovery-codes/", "/account/2fa/totp/deactivate/"):
         is_ours(client.get(path))
+
+
+class TestTheSecondStep:
+    """What people have at hand is asked for first, and nothing that they do not have."""
+
+    def page(self, client, tenant, *gives):
+        user = member(tenant, username="olga", password=PASSWORD)
+        for give in gives:
+            give(user)
+        client.post("/sign-in/", {"username": "olga", "password": PASSWORD})
+        return is_ours(client.get("/account/2fa/authenticate/"))
+
+    def test_with_both_the_passkey_comes_first(self, client, tenant):
+        page = self.page(client, tenant, equip, give_passkey)
+        assert page.index("Use a passkey or security key") < page.index('name="code"')
+        assert page.count("autofocus") == 1
+
+    def test_with_an_app_there_is_no_passkey(self, client, tenant):
+        page = self.page(client, tenant, equip)
+        assert "passkey" not in page.lower()
+        assert re.search(r'<input[^>]*name="code"[^>]*autofocus', page)
+
+    def test_with_a_passkey_the_code_is_a_recovery_code(self, client, tenant):
+        page = self.page(client, tenant, give_passkey, RecoveryCodes.activate)
+        assert "Recovery code" in page and "Six digits" not in page
+
+    def test_is_offered_in_this_order_once_more(self, client, tenant):
+        user = member(tenant, username="olga", password=PASSWORD)
+        equip(user)
+        give_passkey(user)
+        client.force_login(user)
+        page = is_ours(client.get("/account/reauthenticate/"))
+        assert page.index("Use a passkey") < page.index("Use an app or recovery code")
+        tenant.mfa_required = True
+        tenant.save()
+        assert client.get("/").headers["Location"] == "/account/2fa/webauthn/reauthenticate/?next=%2F"
+
+
+@pytest.mark.parametrize("path", [*MINE, *OPEN, "/team/acme/", "/tokens/", "/invitation/x/"])
+def test_an_address_is_called_the_same_everywhere(client, owner, path):
+    if path in OPEN:
+        client.logout()
+    text = re.sub(r"<[^>]+>", " ", client.get(path).content.decode())
+    assert not re.search(r"(?<!-)\bemail", text, re.IGNORECASE)
 
 
 def test_no_page_of_the_library_was_forgotten():
@@ -222,6 +268,29 @@ class TestTeam:
         assert client.post(f"/team/members/{Membership.objects.get(user=user).pk}/remove/").headers["Location"] == "/"
         assert ApiToken.objects.get().revoked_at
         assert client.get("/team/acme/").status_code == 404
+
+    def test_says_what_will_happen_before_it_does(self, client, owner, tenant):
+        """In the page as it comes: nothing is sent without it being open, with script or without."""
+        ann = member(tenant, "viewer", username="ann", first_name="<i>Ann</i>")
+        equip(ann)
+        member(TenantFactory(), username="elsewhere")
+        invitations.invite(tenant, "new@example.com", "viewer", owner, timezone.now())
+        page = client.get("/team/acme/").content.decode()
+        asked = re.findall(r'<details class="ask">(.*?)</details>', page, re.DOTALL)
+        acts = [re.findall(r'action="(/team/[^"]+)"', each) for each in asked]
+        outside = re.sub(r"<details.*?</details>", "", page, flags=re.DOTALL)
+        assert [len(each) for each in acts] == [1, 1, 1, 1]
+        assert not re.search(r'action="/team/[^"]+/(remove|revoke|second-factor)/"', outside)
+        ann_goes, leaves, revoked, all_asked = (" ".join(re.sub(r"<[^>]+>", " ", each).split()) for each in asked)
+        assert "&lt;i&gt;Ann&lt;/i&gt; will no longer see anything of Acme Foods" in ann_goes
+        assert "API tokens for it end at once" in ann_goes and "your API tokens for it end at once" in leaves
+        assert "new@example.com will no longer be good" in revoked
+        assert "1 of 2 members has none, you among them" in all_asked
+
+    def test_who_sees_only_themselves_is_asked_when_they_leave(self, client, owner, tenant):
+        client.force_login(member(tenant, "viewer"))
+        page = client.get("/team/acme/").content.decode()
+        assert page.count('<details class="ask">') == 1 and "Leave Acme Foods" in page
 
     def test_staff_need_the_right(self, client, tenant):
         client.force_login(UserFactory(is_staff=True))

@@ -14,6 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from devices.models import Membership
 from devices.people import second_factor
 from firmware.consumers import CampaignConsumer
 from fleetportal import roles
@@ -60,7 +61,10 @@ class TestWhoMust:
     def test_is_told_by_any_of_their_tenants(self, strict):
         user = member(strict)
         other = member(TenantFactory())
+        staff = StaffFactory()
+        Membership.objects.create(user=staff, tenant=strict, role="viewer")
         assert second_factor.is_required(user)
+        assert second_factor.is_required(staff)
         assert not second_factor.is_required(other)
 
     @pytest.mark.parametrize("word", ["Staff", "superuser", "security officer", "*"])
