@@ -12,6 +12,7 @@ from django.core.files import File
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.functional import cached_property
+from django.utils.text import capfirst
 
 from devices import evidence
 from devices.models import Device, Tenant
@@ -106,12 +107,13 @@ class Audited(admin.ModelAdmin):  # type: ignore[type-arg]  # it takes no parame
         return super().delete_view(request, object_id, extra_context)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Nothing goes without a reason, however many are chosen."""
+        """Under the name of what is listed; and nothing goes without a reason, however many are chosen."""
         going = request.POST.get("action") == "delete_selected" and "post" in request.POST
         if going and not _reason(request):
             messages.error(request, MISSING)
             return HttpResponseRedirect(request.get_full_path())
-        return super().changelist_view(request, extra_context)
+        title = capfirst(str(self.opts.verbose_name_plural))
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def response_action(self, request: HttpRequest, queryset: Any, *where: Any) -> HttpResponse | None:
         """An action of other people's pages is evidence, too."""

@@ -32,7 +32,7 @@ def edit(device: Device, user: Any, seen: str, *, name: str, site: Site | None, 
     `seen` is the version that they looked at. Raises `DeviceError`: changed_meanwhile, site_of_another (409), name, tag
     (400).
     """
-    name, tags = " ".join(name.split()), list(tags)
+    name, tags = " ".join(name.split()), list(dict.fromkeys(tags))
     if len(name) > 200 or "\0" in name:
         raise DeviceError("A name has at most 200 characters.", "name", 400)
     wrong = next((tag for tag in tags if not contract.is_part(tag)), None)

@@ -48,7 +48,7 @@ class Problem(serializers.Serializer[Any]):
     detail = serializers.CharField(help_text="For people.")
     error_code = serializers.CharField(help_text="A stable word.")
     correlation_id = serializers.CharField(help_text="Tell it when you ask for help: our logs know it.")
-    path = serializers.CharField(required=False, help_text="Where in the body the mistake is (JSONPath).")
+    path = serializers.CharField(required=False, help_text="Where it is: in the body (JSONPath), or a parameter.")
     errors: Any = serializers.JSONField(  # a name that DRF's class has, too, for something else
         required=False, help_text="All mistakes, by field."
     )

@@ -16,7 +16,8 @@ from rest_framework.utils.urls import remove_query_param, replace_query_param
 
 USUAL, MOST = 50, 200
 """Rows of a page, where the caller does not say; and at most."""
-_LONGEST = 1000
+_LONGEST = 2000
+"""Characters of a cursor: a name of 200 that JSON must escape one by one has 1733."""
 
 
 class Pages:
@@ -65,7 +66,7 @@ class Pages:
     def _link(self, place: list[Any] | None, back: bool) -> str | None:
         if place is None:
             return None
-        cursor = urlsafe_b64encode(json.dumps([int(back), *place]).encode()).rstrip(b"=").decode()
+        cursor = urlsafe_b64encode(json.dumps([int(back), *place], ensure_ascii=False).encode()).rstrip(b"=").decode()
         return replace_query_param(remove_query_param(self.request.build_absolute_uri(), "cursor"), "cursor", cursor)
 
     def _place(self, fields: Sequence[Any]) -> tuple[bool, list[Any] | None]:

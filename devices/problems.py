@@ -14,8 +14,13 @@ from rest_framework.views import exception_handler
 from devices.errors import DomainError
 
 log = structlog.get_logger(__name__)
+KIND = "application/problem+json"
 RETRY_SECONDS = 10
 """When to come again after the database was away."""
+WAITS = {"too_many_guesses": 3600, "invitation_limit": 3600, "exports_full": 3600, "too_many_exports": 10}
+"""After how many seconds a limit of ours may let somebody through again, by its code."""
+WAIT_SECONDS = 60
+"""After which all others may."""
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -27,7 +32,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         return None
     if isinstance(error, ValidationError):
         path, text = mistake(error.detail)
-        told = {"path": path, "errors": response.data}
+        told = {"path": path, "errors": _listed(response.data)}
         answer = problem(response.status_code, "invalid", f"{path}: {text}", **told)
     elif isinstance(error, APIException):
         answer = problem(response.status_code, str(error.get_codes()), str(error.detail))
@@ -46,7 +51,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 def _of_ours(error: Exception) -> Response | None:
     """What DRF knows nothing of."""
     if isinstance(error, DomainError):
-        return problem(error.status, error.code, error.detail)
+        return refusal(error)
     if isinstance(error, RecursionError):
         return problem(400, "parse_error", "The request is nested too deeply.")  # Python's JSON decoder says it so
     if isinstance(error, RequestDataTooBig):
@@ -60,6 +65,21 @@ def _of_ours(error: Exception) -> Response | None:
         answer["Retry-After"] = str(RETRY_SECONDS)
         return answer
     return None
+
+
+def refusal(error: DomainError, **extra: Any) -> Response:
+    """One of our errors as a problem; who asks too often is told when to come again."""
+    answer = problem(error.status, error.code, error.detail, **extra)
+    if error.status == HTTPStatus.TOO_MANY_REQUESTS:
+        answer["Retry-After"] = str(WAITS.get(error.code, WAIT_SECONDS))
+    return answer
+
+
+def _listed(detail: Any) -> Any:
+    """Mistakes by field, those of one field always as a list."""
+    if isinstance(detail, dict):
+        return {name: _listed(inner) for name, inner in detail.items()}
+    return detail if isinstance(detail, list) else [detail]
 
 
 def mistake(detail: Any, path: str = "$") -> tuple[str, str]:
@@ -77,9 +97,9 @@ def mistake(detail: Any, path: str = "$") -> tuple[str, str]:
     return path, str(detail)
 
 
-def problem(status: int, code: str, detail: str, **extra: Any) -> Response:
-    """One problem document."""
-    body = {
+def document(status: int, code: str, detail: str, **extra: Any) -> dict[str, Any]:
+    """One problem document (RFC 9457)."""
+    return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -88,4 +108,8 @@ def problem(status: int, code: str, detail: str, **extra: Any) -> Response:
         "correlation_id": str(structlog.contextvars.get_contextvars().get("request_id", "")),
         **extra,
     }
-    return Response(body, status=status, content_type="application/problem+json")
+
+
+def problem(status: int, code: str, detail: str, **extra: Any) -> Response:
+    """The answer that tells it."""
+    return Response(document(status, code, detail, **extra), status=status, content_type=KIND)

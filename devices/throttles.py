@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis import RedisError
 from rest_framework.request import Request
-from rest_framework.throttling import ScopedRateThrottle
+from rest_framework.throttling import BaseThrottle, ScopedRateThrottle
 
 from devices.people.access import Credential
 
@@ -22,6 +22,11 @@ def of_credential(request: Request) -> str:
     if isinstance(request.auth, Credential):
         return f"{request.user.pk}.{request.auth.kind}.{request.auth.name}"
     return str(request.user.pk)
+
+
+def address_of(request: Any) -> str:
+    """Where it came from: behind a proxy, what that says (`NUM_PROXIES`), as its own address is everybody's."""
+    return str(BaseThrottle().get_ident(request) or "")
 
 
 class Throttle(ScopedRateThrottle):
@@ -47,7 +52,7 @@ class Throttle(ScopedRateThrottle):
 
     def get_cache_key(self, request: Request, view: APIView) -> str | None:
         """One count each."""
-        who = of_credential(request) or self.get_ident(request)
+        who = of_credential(request) or address_of(request)
         return self.cache_format % {"scope": self.scope, "ident": who}
 
     def _frees(self) -> int:

@@ -1,7 +1,10 @@
 """A limit for the bodies of requests: Django would write one of any length to disk before a view could refuse it."""
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+from devices import problems
 
 Limit = Callable[[dict[str, Any]], Awaitable[int]]
 """From an ASGI scope to the most bytes its body may have."""
@@ -39,11 +42,15 @@ class Limited:
                 raise _TooLong
             await self._application(scope, take, send)
         except _TooLong:
-            headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
+            kind, body = _refusal(scope["path"])
+            headers = [(b"content-type", kind.encode()), (b"connection", b"close")]
             await send({"type": "http.response.start", "status": 413, "headers": headers})
-            await send(
-                {
-                    "type": "http.response.body",
-                    "body": b"The request is too long, or you may not send one of this length.\n",
-                }
-            )
+            await send({"type": "http.response.body", "body": body})
+
+
+def _refusal(path: str) -> tuple[str, bytes]:
+    """Its type and text: programs get a problem document, as for whatever else the API refuses."""
+    told = "The request is too long, or you may not send one of this length."
+    if path.startswith("/api/"):
+        return problems.KIND, json.dumps(problems.document(413, "too_large", told)).encode()
+    return "text/plain", f"{told}\n".encode()

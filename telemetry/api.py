@@ -177,7 +177,7 @@ class ComparableView(APIView):
         device, text = _device(request, device_id), asked.validated_data["q"]
         types = vocabulary.types_with(charts.vocabulary_of(device, [asked.validated_data["metric"]]))
         rows = Device.objects.visible_to(request.user).filter(tenant=device.tenant_id, device_type__in=types)
-        rows = rows.exclude(pk=device.pk).exclude(state=Device.State.REGISTERED)
+        rows = rows.exclude(pk=device.pk).filter(latest__isnull=False)  # who never spoke has nothing to draw
         if text:
             rows = rows.filter(Q(name__icontains=text) | Q(device_id=text))
         found = rows.order_by("name", "device_id").values_list("device_id", "name")[:_OFFERED]

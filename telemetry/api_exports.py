@@ -20,11 +20,13 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 
+from devices.api.base import single
 from devices.people.scopes import READINGS_READ
-from devices.problems import problem
+from devices.problems import refusal
 from devices.repeating import once
 from devices.rest import Strict, Text, handle, page
 from telemetry import described
+from telemetry.api import MomentField
 from telemetry.exporting import exports
 from telemetry.models import Export
 
@@ -36,11 +38,11 @@ _TYPES = {
 
 
 class ExportRequest(Strict):
-    """What is asked for; times with a zone, or in UTC."""
+    """What is asked for."""
 
     devices = serializers.ListField(child=Text(max_length=63), min_length=1, max_length=exports.MAX_DEVICES)
-    since = serializers.DateTimeField()
-    until = serializers.DateTimeField()
+    since = MomentField()
+    until = MomentField()
     format = serializers.ChoiceField(Export.Format.choices, default=Export.Format.CSV)
     resolution = serializers.ChoiceField(Export.Resolution.choices, default=Export.Resolution.READING)
 
@@ -53,8 +55,8 @@ class _View(APIView):
 
         def told(error: Exception, context: dict[str, Any]) -> Response | None:
             if isinstance(error, exports.ExportError) and error.path:
-                detail = f"{error.path}: {error.detail}"
-                return problem(error.status, error.code, detail, path=error.path)
+                told = exports.ExportError(f"{error.path}: {error.detail}", error.code, error.status)
+                return refusal(told, path=error.path)
             return handle(error, context)
 
         return told
@@ -102,9 +104,9 @@ class ExportView(_View):
     """`GET /api/v1/exports/<id>`: how far it is. `DELETE` ends it and removes its file: 204, however often."""
 
     @described.EXPORT
-    def get(self, request: Request, pk: int) -> Response:
+    def get(self, request: Request, pk: int) -> HttpResponseBase:
         """One export."""
-        return Response(shown(get_object_or_404(rows(request.user), pk=pk), request))
+        return single(request, shown(get_object_or_404(rows(request.user), pk=pk), request))
 
     @described.EXPORT_REMOVED
     def delete(self, request: Request, pk: int) -> Response:
@@ -118,6 +120,11 @@ class ExportView(_View):
 
 class ExportFileView(_View):
     """`GET /api/v1/exports/<id>/file`: the file. 410 (export_gone) before it is made and after it has expired."""
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """Nothing is negotiated: who asks for the type of the file gets it. Problems are JSON."""
+        renderer = self.get_renderers()[0]
+        return renderer, renderer.media_type
 
     @described.EXPORT_FILE
     def get(self, request: Request, pk: int) -> HttpResponseBase:

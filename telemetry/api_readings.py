@@ -97,7 +97,7 @@ class LatestView(View):
         responses={200: answer(LatestDocument, _LATEST), 304: UNCHANGED},
     )
     def get(self, request: Request, device_id: str) -> HttpResponseBase:
-        """With labels and units. For live values, watch them by WebSocket; asked often, send the ETag."""
+        """With labels and units. Who asks often sends the ETag: 304 while the device has said nothing new."""
         device = visible(Device.objects.all(), request, device_id=device_id)
         latest = Latest.objects.filter(device=device).first()
         body = {

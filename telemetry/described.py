@@ -5,7 +5,8 @@ from typing import Any, Final
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from devices import contract
-from devices.openapi import LOCATION, PAGES, Refused, Tags, answer, body, file
+from devices.api.base import UNCHANGED
+from devices.openapi import ETAG, IF_NONE_MATCH, LOCATION, PAGES, Refused, Tags, answer, body, file
 from devices.repeating import AGAIN, KEY
 from telemetry import answers
 
@@ -186,7 +187,8 @@ EXPORT: Final = extend_schema(
     tags=[Tags.EXPORTS],
     summary="Read an export",
     description="How far it is, and where its file is.",
-    responses={200: answer(answers.ExportDocument, _EXPORT)},
+    parameters=[IF_NONE_MATCH, ETAG],
+    responses={200: answer(answers.ExportDocument, _EXPORT), 304: UNCHANGED},
 )
 EXPORT_REMOVED: Final = extend_schema(
     operation_id="delete_export",

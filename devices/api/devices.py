@@ -20,6 +20,7 @@ from devices.openapi import ETAG, IF_MATCH_NEEDED, IF_NONE_MATCH, LOCATION, Refu
 from devices.people.scopes import DEVICES_READ, DEVICES_WRITE
 from devices.repeating import KEY, once
 from devices.rest import Strict, Text, check_match, require_match
+from devices.throttles import address_of
 
 RELATED = ("tenant", "device_type", "site", "presence")
 CHANGE = "devices.change_device"
@@ -218,9 +219,14 @@ class AddingView(View):
         said = told(CodeRequest, request)
         tenant = tenant_named(request, said["tenant"], DEVICES_WRITE)
         require(request, DEVICES_WRITE, tenant.pk, "devices.add_device")
-        address = str(request.META.get("REMOTE_ADDR", ""))
         added = claim_codes.redeem(
-            said["code"], tenant, request.user, timezone.now(), said["name"], address=address, auth=request.auth
+            said["code"],
+            tenant,
+            request.user,
+            timezone.now(),
+            said["name"],
+            address=address_of(request),
+            auth=request.auth,
         )
         device = whole(Device.objects.all()).get(pk=added.pk)
         document = shown(device, request)

@@ -58,7 +58,7 @@ _EVENT = {
     "kind": "device.edited",
     "actor": "jo",
     "reason": "",
-    "detail": {"before": {"name": ""}, "after": {"name": "Cold room 3"}},
+    "detail": {"changes": {"name": ["", "Cold room 3"]}},
 }
 _CERTIFICATE = {
     "serial": "5f3a9c",

@@ -14,11 +14,11 @@ from rest_framework.reverse import reverse
 
 from devices.api.base import UNCHANGED, View, documents, require, single, told, visible
 from devices.models import Invitation, Membership, Tenant
-from devices.openapi import ETAG, IF_NONE_MATCH, LOCATION, PAGES, Refused, Tags, answer, body, paged
-from devices.people import invitations, team
+from devices.openapi import ETAG, IF_MATCH_NEEDED, IF_NONE_MATCH, LOCATION, PAGES, Refused, Tags, answer, body, paged
+from devices.people import access, invitations, team
 from devices.people.scopes import DEVICES_READ, TEAM_MANAGE
 from devices.repeating import KEY, once
-from devices.rest import Strict, page
+from devices.rest import Strict, check_match, page, require_match
 
 
 class TenantDocument(serializers.Serializer[Any]):
@@ -213,17 +213,25 @@ class MemberView(TeamView):
         operation_id="change_role",
         summary="Give a member another role",
         tags=[Tags.TEAM],
+        parameters=[IF_MATCH_NEEDED, ETAG],
         request=body(RoleRequest, {"role": "operator"}),
         responses={
             200: answer(MemberDocument, _MEMBER | {"role": "operator"}),
             409: Refused("last_owner", "not_a_member"),
+            412: Refused("precondition_failed"),
+            428: Refused("precondition_required"),
         },
     )
     def patch(self, request: Request, tenant: str, member: int) -> HttpResponseBase:
-        """For owners. A team keeps an owner."""
+        """For owners. A team keeps an owner. `If-Match` must name the ETag of what you looked at."""
         whose = self.whose(request, tenant, "devices.change_membership")
-        row = visible(_members(whose), request, pk=member)
-        team.change_role(row, told(RoleRequest, request)["role"], request.user, timezone.now())
+        with transaction.atomic():
+            access.lock_team(whose.pk)  # as all who change a team do
+            row = visible(_members(whose), request, pk=member)
+            require_match(request)
+            said = told(RoleRequest, request)
+            check_match(request, single(request, _member(row, request)).headers["ETag"])
+            team.change_role(row, said["role"], request.user, timezone.now())
         return single(request, _member(row, request))
 
     @extend_schema(

@@ -1,12 +1,16 @@
 """Campaigns for apps: staff plan and steer them, customers see their own devices' part."""
 
+from typing import Any
+
 from django.db import transaction
 from django.db.models import QuerySet
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from devices.api.base import single
 from devices.repeating import once
 from devices.tenancy import sees_all
 from firmware import planning
@@ -23,12 +27,16 @@ def _rows() -> QuerySet[Campaign]:
 
 def document(campaign: Campaign, request: Request, status: int = 200) -> Response:
     """A campaign as staff see it, with its tag."""
-    plan = showing.plan(campaign, request)
-    body = plan | {"figures": campaign.figures, "advanced_at": campaign.advanced_at}
-    headers = {"ETag": base.etag(plan, campaign.figures)}
+    plan, figures = showing.plan(campaign, request), _figures(campaign)
+    headers = {"ETag": base.etag(plan, figures)}
     if status == 201:
         headers["Location"] = plan["url"]
-    return Response(body, status=status, headers=headers)
+    return Response(plan | figures, status=status, headers=headers)
+
+
+def _figures(campaign: Campaign) -> dict[str, Any]:
+    """What moves by itself."""
+    return {"figures": campaign.figures, "advanced_at": campaign.advanced_at}
 
 
 def whole(pk: int) -> Campaign:
@@ -87,13 +95,15 @@ class CampaignView(base.View):
         return AUTHOR if request.method == "PATCH" else self.needs
 
     @described.CAMPAIGN
-    def get(self, request: Request, campaign: int) -> Response:
+    def get(self, request: Request, campaign: int) -> HttpResponseBase:
         """One of them."""
         row = get_object_or_404(_rows().visible_to(request.user), pk=campaign)  # type: ignore[attr-defined]
         if sees_all(request.user):
-            return document(whole(row.pk), request)
-        counts = showing.own_counts([row], request.user)
-        return Response(showing.own(row, counts[row.pk], request))
+            row = whole(row.pk)
+            return single(request, showing.plan(row, request), _figures(row))
+        plan = showing.own(row, showing.own_counts([row], request.user)[row.pk], request)
+        counts = {"devices": plan.pop("devices")}
+        return single(request, plan, counts)
 
     @described.CAMPAIGN_EDITED
     def patch(self, request: Request, campaign: int) -> Response:

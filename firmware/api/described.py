@@ -5,6 +5,7 @@ from typing import Any, Final
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 
+from devices.api.base import UNCHANGED
 from devices.openapi import (
     ETAG,
     IF_MATCH,
@@ -52,8 +53,8 @@ CAMPAIGN: Final = extend_schema(
     summary="Read a campaign",
     description="Plan, stages, gates and the last count for staff, with an ETag of two halves: plan with state, and "
     "figures. Members get how their own devices fare.",
-    parameters=[ETAG],
-    responses={200: answer(answers.CAMPAIGN, examples.OWN_CAMPAIGN, examples.CAMPAIGN)},
+    parameters=[IF_NONE_MATCH, ETAG],
+    responses={200: answer(answers.CAMPAIGN, examples.OWN_CAMPAIGN, examples.CAMPAIGN), 304: UNCHANGED},
 )
 CAMPAIGN_EDITED: Final = extend_schema(
     operation_id="edit_campaign",
@@ -181,7 +182,8 @@ RELEASE: Final = extend_schema(
     tags=[Tags.RELEASES],
     summary="Read a release",
     description="`problems` tells why it could not be trusted now.",
-    responses={200: answer(answers.ReleaseDocument, examples.RELEASE)},
+    parameters=[IF_NONE_MATCH, ETAG],
+    responses={200: answer(answers.ReleaseDocument, examples.RELEASE), 304: UNCHANGED},
 )
 ARTIFACT: Final = extend_schema(
     operation_id="get_release_artifact",

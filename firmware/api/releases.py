@@ -10,16 +10,18 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
-from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from devices import problems
+from devices import access_tokens, problems
+from devices.api.base import single
 from devices.errors import DomainError
 from devices.models import DeviceType, Tenant
+from devices.people import api_tokens
 from devices.throttles import Throttle
 from firmware import files, releases, sboms, sending, trust, upload_tokens
 from firmware.api import described, queries
@@ -50,7 +52,10 @@ PATHS = {
 
 
 class UploadTokenAuthentication(BaseAuthentication):
-    """Puts the row of an upload token into `request.auth`. Who sends a token is judged by it, signed in or not."""
+    """Puts the row of an upload token into `request.auth`. Who sends a token is judged by it, signed in or not.
+
+    Tokens of people's programs are left to who knows them: to call a good one unknown would sign its app out.
+    """
 
     @sensitive_variables("authorization", "token")
     def authenticate(self, request: Request) -> tuple[AnonymousUser, UploadToken] | None:
@@ -59,9 +64,10 @@ class UploadTokenAuthentication(BaseAuthentication):
         if authorization is None:
             return None
         scheme, _, token = authorization.strip().partition(" ")
-        if scheme.lower() != "bearer":
+        token = token.strip()
+        if scheme.lower() != "bearer" or token.startswith(api_tokens.PREFIX) or access_tokens.looks_like_one(token):
             return None
-        return AnonymousUser(), upload_tokens.of(token.strip(), timezone.now())
+        return AnonymousUser(), upload_tokens.of(token, timezone.now())
 
     def authenticate_header(self, request: Request) -> str:
         """What a refused caller is asked for."""
@@ -104,7 +110,7 @@ class ReleasesView(View):
     throttled (429); store_unavailable (503).
     """
 
-    authentication_classes = (UploadTokenAuthentication, SessionAuthentication)
+    authentication_classes = (UploadTokenAuthentication, *APIView.authentication_classes)
     permission_classes = (Uploads,)
     parser_classes = (MultiPartParser,)
     throttle_scope = "upload"
@@ -195,11 +201,11 @@ class ReleaseView(View):
     needs = "view_release"
 
     @described.RELEASE
-    def get(self, request: Request, pk: int) -> Response:
+    def get(self, request: Request, pk: int) -> HttpResponseBase:
         """Show it."""
         rows = Release.objects.visible_to(request.user).filter(artifact__isnull=False)
         release = get_object_or_404(rows.prefetch_related(*RELATED), pk=pk)
-        return Response(shown(release, request) | {"problems": trust.check_release(release, timezone.now())})
+        return single(request, shown(release, request), {"problems": trust.check_release(release, timezone.now())})
 
 
 class ReleaseFileView(View):

@@ -261,7 +261,8 @@ class TestCustomers:
         assert found[0]["devices"] == counts
         detail = ask(client, member(shared.own), f"/{shared.pk}")
         assert detail.body == found[0]
-        assert "ETag" not in detail.headers
+        again = client.get(f"{URL}/{shared.pk}", headers={"If-None-Match": detail.headers["ETag"]})
+        assert again.status_code == 304
 
     def test_see_their_devices_updates_in_their_words(self, client, shared):
         found = ask(client, member(shared.own), f"/{shared.pk}/updates").body["results"]

@@ -282,7 +282,7 @@ class TestLooking:
 
     def test_a_list_costs_the_same_with_one_and_with_many(self, client, django_assert_num_queries):
         def queries():
-            with django_assert_num_queries(11):
+            with django_assert_num_queries(12):
                 return client.get(URL).json()["results"]
 
         fleet.release("1.0.0")

@@ -1,6 +1,7 @@
 """How long a body the portal takes, and from whom; nothing of a longer one is kept."""
 
 import asyncio
+import json
 from datetime import timedelta
 
 import pytest
@@ -86,5 +87,11 @@ def test_more_than_was_told_ends_the_request():
             assert (head["status"], dict(head["headers"])[b"connection"]) == (413, b"close")
             assert b"too long" in (await caller.receive_output(WAIT))["body"]
             await caller.wait(WAIT)
+        scope |= {"path": "/api/v1/devices", "headers": [(b"content-length", b"11")]}
+        caller = ApplicationCommunicator(Limited(application, ten), scope)
+        head = await caller.receive_output(WAIT)
+        assert dict(head["headers"])[b"content-type"] == b"application/problem+json"
+        told = json.loads((await caller.receive_output(WAIT))["body"])
+        assert (told["status"], told["error_code"]) == (413, "too_large")
 
     asyncio.run(main())

@@ -30,7 +30,8 @@ def address(user):
 
 
 def patch(client, user, role):
-    return client.patch(address(user), {"role": role}, content_type="application/json")
+    seen = client.get(address(user)).headers.get("ETag", "")
+    return client.patch(address(user), {"role": role}, content_type="application/json", headers={"If-Match": seen})
 
 
 def invite(client, email="sam@example.com", role="viewer", **headers):
