@@ -32,7 +32,7 @@ class FirmwareConfig(AppConfig):
         look = "firmware/campaign/?state__in=paused,rollback_incomplete"
         add_tile(Tile("Campaigns to look at", look, halted.count, "bad"))
         stops = Stop.objects.filter(open=True)
-        add_tile(Tile("OTA stop in force", "firmware/stop/?open__exact=1", stops.count, "bad"))
+        add_tile(Tile("All firmware stopped", "firmware/stop/?open__exact=1", stops.count, "bad"))
 
         def panel(device: Device) -> dict[str, Any]:
             updates = Update.objects.filter(device=device).select_related("campaign", "release", "campaign__release")

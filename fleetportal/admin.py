@@ -14,7 +14,7 @@ from redis import RedisError
 
 from devices.audited import Audited
 from devices.panels import Tile, tiles
-from fleetportal import runbook_pages, staff_views
+from fleetportal import runbook_pages, staff_rooms, staff_views
 
 _TILES_SECONDS = 5
 
@@ -53,6 +53,18 @@ class StaffSite(admin.AdminSite):
             path("runbooks/<str:name>", self.admin_view(runbook_pages.show), name="runbook"),
             *super().get_urls(),
         ]
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """By room."""
+        found: Any = self._build_app_dict(request)
+        return staff_rooms.arranged([page for app in found.values() for page in app["models"]], app_label)
+
+    def app_index(
+        self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None
+    ) -> TemplateResponse:
+        """Some rooms, under their names."""
+        names = [room["name"] for room in self.get_app_list(request, app_label)]
+        return super().app_index(request, app_label, {"title": ", ".join(names), **(extra_context or {})})
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The dashboard; figures are cached for a few seconds and shared by everyone."""

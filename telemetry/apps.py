@@ -32,7 +32,7 @@ class TelemetryConfig(AppConfig):
 
         add_tile(Tile("Heard in 2 min", "telemetry/latest/", fresh, "good"))
         add_tile(Tile("Dead letters, 24 h", "telemetry/deadletter/", recent, "bad"))
-        add_tile(Tile("Backlog, s", "devices/finding/?kind__exact=backlog", backlog.seconds, backlog.tone))
+        add_tile(Tile("Seconds behind", "devices/finding/?kind__exact=backlog", backlog.seconds, backlog.tone))
 
         def live(device: Device) -> dict[str, Any]:
             latest = Latest.objects.filter(device=device).first()

@@ -12,6 +12,7 @@ from devices.admin import (  # noqa: F401 (each registers its pages)
     people,
     places,
     renewals,
+    sign_in,
     suppressions,
     tokens,
     trail,

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 
 from devices import approvals, chains, renewals
 from devices.admin.base import ReadOnlyAdmin, with_reason
+from devices.admin.worded_filters import either
 from devices.badges import badge, below, short, when
 from devices.models import Approval, Certificate, Device
 
@@ -31,12 +32,12 @@ class ApprovalAdmin(ReadOnlyAdmin):
     list_filter = [
         "state",
         "cause",
-        "attested",
+        ("attested", either("attestation", "Attested", "Not attested")),
         ("claim__device_type", admin.RelatedOnlyFieldListFilter),
         ("claim__tenant", admin.RelatedOnlyFieldListFilter),
     ]
     list_select_related = ["claim__tenant", "claim__device_type", "device"]
-    search_fields = ["=hardware_id", "=device__device_id", "=key_fingerprint"]
+    search_fields = ["=hardware_id", "device__device_id__exact", "=key_fingerprint"]
     search_help_text = "The whole hardware id, device id, or fingerprint of the key"
     ordering = [Case(When(_WAITING, then="asked_at")).asc(nulls_last=True), "-asked_at"]
     fields = ["decided_by", "decided_at", "certificate", "reason"]

@@ -18,6 +18,7 @@ from django.views.decorators.debug import sensitive_variables
 from devices import evidence
 from devices.admin.base import FleetAdmin, ReadOnlyAdmin, with_reason
 from devices.admin.once import Secret, shown_once
+from devices.admin.words import call, replaced
 from devices.badges import badge
 from devices.models import ApiToken, SigningKey
 from devices.people import api_tokens
@@ -26,7 +27,7 @@ from devices.people.scopes import SCOPES
 _ONCE = "admin/devices/app/secret.html"
 _IDENTITY = {
     "profile": "See the name and user name",
-    "email": "See the email address",
+    "email": "See the e-mail address",
     "offline_access": "Go on while the person is away (refresh tokens)",
 }
 _LAPTOP = ("127.0.0.1", "::1")
@@ -47,11 +48,13 @@ class AppForm(forms.ModelForm):
     class Meta:
         model = Client
         fields = ["name", "type", "redirect_uris"]
+        labels = {"type": "Kind", "redirect_uris": "Redirect URIs"}
         help_texts = {
             "name": "People read it when they are asked.",
-            "type": "Confidential: a server that keeps a secret. Public: an app on somebody's own device.",
-            "redirect_uris": "One a line, taken to the letter: https://…, a scheme of the app's own"
-            " (com.example.app:/…), or http://127.0.0.1/… for an app on a computer, which may then use any port.",
+            "type": "Confidential: a server that keeps a secret, shown once. Public: an app on somebody's own device.",
+            "redirect_uris": "Where people come back to with the answer. One a line, taken to the letter: https://…, a"
+            " scheme of the app's own (com.example.app:/…), or http://127.0.0.1/… for an app on a computer, which may"
+            " then use any port.",
         }
         widgets = {"redirect_uris": forms.Textarea(attrs={"rows": 3})}
 
@@ -180,9 +183,10 @@ def _secret(row: Client, secret: str) -> Secret:
 
 
 # allauth registers pages of its own, on which secrets stand in messages and tokens are rows to edit.
-for _model in (Client, Token):
-    if admin.site.is_registered(_model):
-        admin.site.unregister(_model)
+replaced(Client, Token)
+call(Client, "app", "apps")
+Client.add_to_class("__str__", lambda row: row.name or row.pk)  # theirs is the client id, which nobody knows it by
+call(ApiToken, "API token", "API tokens")
 admin.site.register(Client, AppAdmin)
 
 

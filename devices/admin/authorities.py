@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from devices import broker
 from devices.admin.base import COUNT_LIMIT, ReadOnlyAdmin
 from devices.admin.chain import authority_badge, chain, pem_file, viewed
+from devices.admin.worded_filters import either
 from devices.badges import below, when
 from devices.errors import CertificateError
 from devices.models import Authority, Certificate
@@ -26,7 +27,7 @@ class AuthorityAdmin(ReadOnlyAdmin):
 
     change_form_template = "admin/devices/authority/change_form.html"
     list_display = ["named", "kind", "state", "expires", "issued", "crl"]
-    list_filter = ["kind", "active"]
+    list_filter = ["kind", ("active", either("state", "Active", "Not active"))]
     list_select_related = ["issued_by"]
     fields = ["kind", "issued_by", "issued", "key_backend", "created_at", "crl"]
     readonly_fields = ["issued", "crl"]

@@ -84,8 +84,8 @@ class FleetAdmin(Audited):
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Under the name of what is listed."""
-        told: dict[str, Any] = {"title": str(self.opts.verbose_name_plural).capitalize()}
+        """With the list as a file."""
+        told: dict[str, Any] = {}
         if self.csv_columns is not None:
             query = request.GET.urlencode()
             told["csv_url"] = "list.csv" + (f"?{query}" if query else "")

@@ -78,7 +78,7 @@ class CertificateAdmin(ReadOnlyAdmin):
     ]
     list_filter = [ExpiryFilter, "state", "authority"]
     list_select_related = ["device__tenant", "authority", "replaced_by"]
-    search_fields = ["=serial", "=device__device_id", "=fingerprint", "=key_fingerprint"]
+    search_fields = ["serial__exact", "device__device_id__exact", "fingerprint__exact", "key_fingerprint__exact"]
     search_help_text = "The whole serial number, device id, or fingerprint of certificate or key"
     ordering = ["not_after"]
     fields = [
@@ -93,6 +93,12 @@ class CertificateAdmin(ReadOnlyAdmin):
     ]
     readonly_fields = ["state_badge"]
     actions = ["revoke"]
+
+    def get_search_results(self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str) -> Any:
+        """Serials and fingerprints as OpenSSL prints them, too: in capitals, with colons."""
+        hexadecimal = search_term.replace(":", "").lower()
+        term = hexadecimal if set(hexadecimal) <= set("0123456789abcdef") else search_term
+        return super().get_search_results(request, queryset, term)
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         """With the certificate that is to come after, whether seen already or not."""

@@ -16,7 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from devices import claim_codes, labels
 from devices.admin.base import ReadOnlyAdmin, with_reason
-from devices.badges import badge, below
+from devices.badges import badge, below, when
 from devices.errors import DomainError
 from devices.models import ClaimCode
 
@@ -67,10 +67,11 @@ class ClaimCodeAdmin(ReadOnlyAdmin):
     """Which devices can be added by a code, and who has done so. Rows are evidence."""
 
     form = CodesForm
-    list_display = ["hardware_id", "joins", "state_badge", "device", "redeemed_by", "redeemed_at", "created_at"]
+    list_display = ["hardware_id", "joins", "state_badge", "device", "redeemed", "created_at"]
+    csv_columns = ["hardware_id", "joins", "state_badge", "device", "redeemed_by", "redeemed_at", "created_at"]
     list_filter = [StateFilter, "claim__device_type"]
     list_select_related = ["claim__device_type", "claim__tenant", "device", "redeemed_by"]
-    search_fields = ["=hardware_id", "=claim__prefix", "=device__device_id"]
+    search_fields = ["=hardware_id", "=claim__prefix", "device__device_id__exact"]
     search_help_text = "The whole serial number, device id or id of the claim"
     autocomplete_fields = ["claim"]
     actions = ["revoke"]
@@ -160,6 +161,11 @@ class ClaimCodeAdmin(ReadOnlyAdmin):
     def state_badge(self, row: ClaimCode) -> SafeString:
         """Can it still be redeemed?"""
         return badge(*claim_codes.state_of(row))
+
+    @admin.display(description="Redeemed by", ordering="redeemed_at")
+    def redeemed(self, row: ClaimCode) -> SafeString | str:
+        """Who did, and when."""
+        return below(row.redeemed_by or "—", when(row.redeemed_at)) if row.redeemed_at else "—"
 
     @admin.display(description="Type, claim")
     def joins(self, row: ClaimCode) -> SafeString:

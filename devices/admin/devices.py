@@ -24,6 +24,7 @@ from devices.admin.replace import replace_page
 from devices.admin.rotation import describe, rotate
 from devices.admin.shutting_out import ShutOut
 from devices.admin.typed_filters import TagFilter, related
+from devices.admin.worded_filters import either
 from devices.badges import badge
 from devices.errors import DeviceError
 from devices.models import Certificate, Device, Group, Renewal, Site, Tenant
@@ -68,7 +69,7 @@ class DeviceAdmin(FleetAdmin):
         "last_seen",
     ]
     list_filter = [
-        "presence__online",
+        ("presence__online", either("connection", "Online", "Offline")),
         "state",
         "device_type",
         related("tenant", "tenant", Tenant, ("name", "slug")),
@@ -78,7 +79,7 @@ class DeviceAdmin(FleetAdmin):
     ]
     list_select_related = ["device_type", "tenant", "site", "presence"]
     ordering = ["name", "device_id"]
-    search_fields = ["name", "=device_id", "hardware_id"]
+    search_fields = ["name", "device_id__exact", "hardware_id"]
     search_help_text = "Name, hardware id, or the whole device id"
     autocomplete_fields = ["tenant", "device_type", "site", "groups"]
     _asked = ["tenant", "device_type", "hardware_id", "name", "site", "groups", "tags"]

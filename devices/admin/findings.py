@@ -16,9 +16,11 @@ from django.utils.safestring import SafeString
 from devices import certificates, claims, findings, lifecycle, runbooks
 from devices.admin.base import ReadOnlyAdmin, ask_reason, where_from, with_reason
 from devices.admin.shutting_out import ShutOut
-from devices.badges import badge
+from devices.admin.worded_filters import empty, worded
+from devices.badges import badge, below, when
 from devices.errors import DeviceError
 from devices.models import Claim, Device, Finding, Suppression
+from devices.templatetags.fleet import words
 
 DAYS = 30
 """How long a suppression is proposed to last (days)."""
@@ -28,23 +30,20 @@ DAYS = 30
 class FindingAdmin(ReadOnlyAdmin):
     """What somebody should look at. It is not edited, but resolved, suppressed, or its cause is dealt with."""
 
-    list_display = [
-        "kind",
-        "severity_badge",
-        "state_badge",
-        "device",
-        "subject",
-        "detail",
-        "count",
-        "last_seen_at",
-        "runbook",
+    list_display = ["what", "standing", "whom", "detail", "count", "last_seen", "runbook"]
+    csv_columns = [
+        "kind", "severity_badge", "state_badge", "device", "subject", "detail", "count", "last_seen_at", "runbook",
+    ]  # fmt: skip
+    list_filter = [
+        ("resolved_at", empty("state", "Open", "Resolved")),
+        "severity",
+        ("kind", worded(admin.AllValuesFieldListFilter, "kind", words)),
     ]
-    list_filter = [("resolved_at", admin.EmptyFieldListFilter), "severity", "kind"]
     list_select_related = ["device"]
-    search_fields = ["=kind", "=device__device_id", "=subject"]
+    search_fields = ["=kind", "device__device_id__exact", "=subject"]
     search_help_text = "A whole kind, device id or subject"
-    readonly_fields = ["severity_badge", "state_badge", "runbook"]
-    exclude = ["severity"]
+    readonly_fields = ["what", "severity_badge", "state_badge", "runbook"]
+    exclude = ["kind", "severity"]
     actions = ["resolve", "suppress", "quarantine", "revoke", "freeze"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -179,6 +178,30 @@ class FindingAdmin(ReadOnlyAdmin):
 
         return self._act(request, queryset, verb, carry_out, gone.after_commit)
 
+    @admin.display(description="Kind", ordering="kind")
+    def what(self, finding: Finding) -> str:
+        """In words."""
+        return words(finding.kind)
+
+    @admin.display(description="Severity, state", ordering="severity")
+    def standing(self, finding: Finding) -> SafeString:
+        """How bad it is, and whether it still is."""
+        return format_html("{} {}", self.severity_badge(finding), self.state_badge(finding))
+
+    @admin.display(description="Device, subject")
+    def whom(self, finding: Finding) -> SafeString | str:
+        """The device, and what else it is about."""
+        if finding.device is None:
+            return finding.subject or "—"
+        address = reverse("admin:devices_device_change", args=[finding.device.pk])
+        device = format_html('<a href="{}">{}</a>', address, finding.device)
+        return below(device, finding.subject) if finding.subject else device
+
+    @admin.display(description="Last seen", ordering="last_seen_at")
+    def last_seen(self, finding: Finding) -> SafeString | str:
+        """When it was last found."""
+        return when(finding.last_seen_at)
+
     @admin.display(description="Severity", ordering="severity")
     def severity_badge(self, finding: Finding) -> SafeString:
         """How bad it is."""
@@ -198,20 +221,20 @@ class FindingAdmin(ReadOnlyAdmin):
         address = reverse("admin:runbook", args=[page])
         if page == runbooks.INDEX:
             return format_html('<a href="{}#{}">First step</a>', address, finding.kind)
-        return format_html('<a href="{}">{}</a>', address, page.removesuffix(".md"))
+        return format_html('<a href="{}">{}</a>', address, words(page.removesuffix(".md").replace("-", "_")))
 
 
 def _about(finding: Finding) -> str:
     device = finding.device
     named = f"{device} ({device.device_id}, {device.tenant})" if device else ""
-    return " · ".join(filter(None, (finding.kind, named, finding.subject)))
+    return " · ".join(filter(None, (words(finding.kind), named, finding.subject)))
 
 
 def _about_claim(finding: Finding) -> str:
     """Which claim it would revoke, and how many devices it was made for: others may still wait to join by it."""
     claim = _claim(finding)
     if claim is None:
-        return f"{finding.kind}: no claim is known, nothing is revoked"
+        return f"{words(finding.kind)}: no claim is known, nothing is revoked"
     return f"{claim} of {claim.tenant}: {claim.uses} of {claim.max_devices} have joined · {_about(finding)}"
 
 

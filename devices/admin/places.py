@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from devices import evidence
 from devices.admin.base import FleetAdmin
 from devices.admin.typed_filters import related
+from devices.admin.worded_filters import either
 from devices.audited import WHY
 from devices.models import (
     DeviceType,
@@ -20,6 +21,7 @@ from devices.models import (
 )
 
 _BUDGET = "telemetry_per_minute"
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 class BudgetAdmin(FleetAdmin):
@@ -73,7 +75,7 @@ class DeviceTypeAdmin(BudgetAdmin):
     """Hardware models."""
 
     list_display = ["name", "slug", "owner", "criticality", "silence_seconds", "synthetic"]
-    list_filter = ["criticality", "synthetic"]
+    list_filter = ["criticality", ("synthetic", either("devices", "Synthetic", "Real"))]
     list_select_related = ["owner"]
     search_fields = ["name", "slug"]
     help_texts = {
@@ -104,6 +106,27 @@ class SiteAdmin(FleetAdmin):
     }
 
 
+class Weekdays(forms.CheckboxSelectMultiple):
+    """Days to tick, for a field that keeps them as digits: 1 is Monday."""
+
+    def __init__(self, attrs: Any = None) -> None:
+        super().__init__(attrs, choices=[(str(number), name) for number, name in enumerate(WEEKDAYS, 1)])
+
+    def format_value(self, value: Any) -> list[str]:
+        """Each digit is a tick."""
+        return list(value or "")
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> str:
+        """The ticks as digits."""
+        return "".join(super().value_from_datadict(data, files, name) or [])
+
+    def create_option(self, name: str, value: Any, label: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Shown short, read out whole."""
+        option: dict[str, Any] = super().create_option(name, value, str(label)[:3], *args, **kwargs)
+        option["attrs"]["aria-label"] = label
+        return option
+
+
 class WindowForm(forms.ModelForm):
     """A window, with what each kind does."""
 
@@ -113,10 +136,11 @@ class WindowForm(forms.ModelForm):
         help_texts = {
             "kind": "Freeze: no firmware is offered and no certificate rotated in it. "
             "Slot: once a device has any, firmware is offered to it in an open slot only.",
+            "weekdays": "On which it begins.",
             "starts": "In the time zone of the window.",
             "timezone": "An IANA name, such as Europe/Berlin.",
         }
-        widgets = {"weekdays": forms.TextInput(attrs={"size": 8}), "timezone": forms.TextInput(attrs={"size": 18})}
+        widgets = {"weekdays": Weekdays(), "timezone": forms.TextInput(attrs={"size": 18})}
 
 
 class MaintenanceWindowInline(admin.TabularInline):

@@ -97,7 +97,7 @@ class RenewalAdmin(ReadOnlyAdmin):
         ("device__device_type", admin.RelatedOnlyFieldListFilter),
     ]
     list_select_related = ["device", "certificate"]
-    search_fields = ["=device__device_id", "=device__hardware_id", "=certificate__serial"]
+    search_fields = ["device__device_id__exact", "=device__hardware_id", "=certificate__serial"]
     search_help_text = "The whole device id, hardware id, or serial number of the certificate to be replaced"
     fields = [
         "device",

@@ -50,7 +50,7 @@ class SuppressionAdmin(FleetAdmin):
         "reason": "Why this is known and accepted: kept as evidence with your name.",
     }
     list_select_related = ["device", "created_by"]
-    search_fields = ["=kind", "=device__device_id"]
+    search_fields = ["=kind", "device__device_id__exact"]
     search_help_text = "A whole kind or device id"
     autocomplete_fields = ["device"]
     actions = ["end"]

@@ -98,7 +98,7 @@ class DeviceTokenAdmin(ReadOnlyAdmin):
     }
     list_filter = [StateFilter, ("device__tenant", admin.RelatedOnlyFieldListFilter)]
     list_select_related = ["device__tenant", "replaced_by", "created_by"]
-    search_fields = ["=prefix", "=device__device_id"]
+    search_fields = ["=prefix", "device__device_id__exact"]
     search_help_text = "The first 12 characters (never a whole token), or the whole device id"
     ordering = ["expires_at"]
     autocomplete_fields = ["device"]

@@ -1,8 +1,10 @@
 """What was done: the audit trail, by person and by device, with what changed from what to what, and why."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import PAGE_VAR
 from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -14,7 +16,7 @@ from devices.admin.base import ReadOnlyAdmin
 from devices.admin.typed_filters import TypedFilter, related
 from devices.badges import below, when
 from devices.models import Device, Event, Tenant
-from devices.templatetags.fleet import words
+from devices.templatetags.fleet import pretty, words
 
 _FOUND = 100
 """Devices, and people, whose events one search looks for."""
@@ -23,14 +25,25 @@ _LONG = 60
 
 
 class DoneBy(admin.SimpleListFilter):
-    """What people did, or all that was told."""
+    """What people did, or all that was told. An address that asks for nothing is about people."""
 
     title = "who"
     parameter_name = "by"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Both."""
-        return [("people", "People"), ("others", "Devices and the portal")]
+        """All of it is a choice of its own."""
+        self._first = "all" if set(request.GET) - {PAGE_VAR} else "people"
+        return [("people", "People"), ("others", "Devices and the portal"), ("all", "All")]
+
+    def value(self) -> str:
+        """What is asked for, or stands for nothing."""
+        return super().value() or self._first
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Without Django's own *All*, which would ask for nothing."""
+        for value, label in self.lookup_choices:
+            address = changelist.get_query_string({self.parameter_name: value}, [PAGE_VAR])
+            yield {"selected": self.value() == value, "query_string": address, "display": label}
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """By whether a person is named."""
@@ -63,7 +76,8 @@ class EventAdmin(ReadOnlyAdmin):
     csv_columns = ["at", "kind", "actor", "device", "tenant", "change", "reason", "correlation_id"]
     search_fields = ["pk"]  # says that there is a search; `get_search_results` does it
     search_help_text = "A person's name or address, a device's name, or the whole device id"
-    fields = ["at", "recorded_at", "kind", "actor", "tenant", "device", "reason", "correlation_id"]
+    readonly_fields = ["what"]
+    fields = ["at", "recorded_at", "what", "actor", "tenant", "device", "reason", "correlation_id"]
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> Any:
         """People and devices first, then their events by index: the trail itself is too long to be read through."""
@@ -90,7 +104,9 @@ class EventAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """With what changed as a table."""
         event = self.get_object(request, object_id)
-        told = {"changes": changes(event), "detail": event.detail} if event else {}
+        told: dict[str, Any] = {}
+        if event:
+            told = {"changes": _in_full(event), "rest": rest(event), "subtitle": words(event.kind)}
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **told})
 
     @admin.display(description="When", ordering="pk")
@@ -146,7 +162,32 @@ def changes(event: Event) -> list[tuple[str, Any, Any]]:
     return found
 
 
+def rest(event: Event) -> list[tuple[str, str]]:
+    """(name, value) of what an event tells besides its changes."""
+    if not isinstance(event.detail, dict):
+        return [("detail", _text(event.detail))] if event.detail else []
+    changed = {name for name, *_ in changes(event)}
+    told = [(str(name).replace("_", " "), value) for name, value in event.detail.items()]
+    kept = [(name, value) for name, value in told if name not in changed]
+    if isinstance(event.detail.get("changes"), dict) and changed:
+        kept = [(name, value) for name, value in kept if name != "changes"]
+    return [(name, _text(value)) for name, value in kept]
+
+
+def _in_full(event: Event) -> list[tuple[str, str, str]]:
+    return [(name, _text(before), _text(after)) for name, before, after in changes(event)]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and not any(isinstance(each, list | dict) for each in value):
+        value = ", ".join(str(each) for each in value)
+    if value is None or value in ("", {}):
+        return "—"
+    if isinstance(value, bool):
+        return "Yes" if value else "No"
+    return pretty(value)
+
+
 def _short(value: Any) -> str:
-    text = ", ".join(str(each) for each in value) if isinstance(value, list) else str(value)
-    text = "—" if value is None or text == "" else text
+    text = _text(value)
     return text if len(text) <= _LONG else f"{text[:_LONG]}…"

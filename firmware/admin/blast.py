@@ -53,7 +53,7 @@ def _first(planned: planning.Planned) -> str:
 
 def _stopped() -> list[str]:
     stop = Stop.objects.filter(ended_at__isnull=True).first()
-    return [f"All OTA is stopped now ({stop.reason}): nothing is offered until that is lifted."] if stop else []
+    return [f"All firmware is stopped now ({stop.reason}): nothing is offered until that is lifted."] if stop else []
 
 
 def of_pause(campaign: Campaign) -> list[str]:

@@ -13,7 +13,7 @@ from devices.admin.tables import safe, text_of
 from devices.badges import badge
 from firmware.admin.campaign_live import told_verdicts
 from firmware.admin.campaign_plan import rules, whom
-from firmware.admin.campaign_standing import count, segments
+from firmware.admin.campaign_standing import count, segments, stage_badge
 from firmware.admin.plain_fields import say_duration
 from firmware.admin.updates import state_label
 from firmware.models import Campaign, Update
@@ -41,7 +41,7 @@ def report_context(campaign: Campaign) -> dict[str, Any]:
         "duration": took and say_duration(took),
         "whom": whom(campaign),
         "rules": rules(campaign),
-        "stages": campaign.stages.order_by("number"),
+        "stages": [{"row": row, "badge": stage_badge(campaign, row)} for row in campaign.stages.order_by("number")],
     }
 
 

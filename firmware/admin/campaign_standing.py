@@ -7,8 +7,10 @@ from typing import Any
 
 from django.core.cache import cache
 from django.db.models import Count, Q
+from django.utils.safestring import SafeString
 from redis import RedisError
 
+from devices.badges import badge
 from firmware.admin.plain_fields import say_duration
 from firmware.models import Campaign, Stage
 from firmware.querysets import FAILED
@@ -108,6 +110,7 @@ class ShownStage:
     segments: list[Segment]
     soaks_until: datetime | None
     soak_left: str
+    badge: SafeString
 
     @property
     def says(self) -> str:
@@ -166,8 +169,17 @@ def shown_stages(campaign: Campaign, stages: Iterable[Stage], standing: Standing
         before = max(row.size, before)
         until = _soaks_until(campaign, row)
         left = say_duration(until - now) if until and until > now else "moment"
-        found.append(ShownStage(row, own or fates.total, fates, segments(fates), until, left))
+        found.append(
+            ShownStage(row, own or fates.total, fates, segments(fates), until, left, stage_badge(campaign, row))
+        )
     return found
+
+
+def stage_badge(campaign: Campaign, stage: Stage) -> SafeString:
+    """Where it is; one that a campaign ended before is not to come."""
+    if stage.state == StageState.PENDING and campaign.ended_at:
+        return badge("skipped", "Not reached")
+    return badge(stage.state, stage.get_state_display())
 
 
 def segments(fates: Fates) -> list[Segment]:

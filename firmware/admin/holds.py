@@ -48,7 +48,7 @@ class HoldAdmin(ReadOnlyAdmin):
     list_display = ["device", "what", "reason", "campaign", "since", "cleared"]
     list_filter = [OpenFilter, "kind", ("device__device_type", admin.RelatedOnlyFieldListFilter)]
     list_select_related = ["device__tenant", "update__campaign", "cleared_by"]
-    search_fields = ["=device__device_id", "=device__hardware_id", "=version"]
+    search_fields = ["device__device_id__exact", "=device__hardware_id", "=version"]
     search_help_text = "The whole device id, hardware id or version"
     fields = ["device", "what", "reason", "campaign", "created_at", "cleared_at", "cleared_by", "cleared_reason"]
     readonly_fields = ["what", "campaign"]

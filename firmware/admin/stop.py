@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from devices.admin.base import ReadOnlyAdmin
+from devices.admin.worded_filters import either
 from devices.badges import badge, below, when
 from devices.errors import DomainError
 from firmware import campaigns
@@ -34,7 +35,7 @@ class StopAdmin(ReadOnlyAdmin):
     """When everything was stopped, by whom, and for how long."""
 
     list_display = ["state", "reason", "began", "ended"]
-    list_filter = ["open"]
+    list_filter = [("open", either("state", "In force", "Over"))]
     list_select_related = ["started_by", "ended_by"]
     list_display_links = ["reason"]
     change_form_template = "admin/firmware/stop/change_form.html"
@@ -52,7 +53,7 @@ class StopAdmin(ReadOnlyAdmin):
         """Ask, then stop."""
         if not request.user.has_perm("firmware.add_stop"):
             raise PermissionDenied
-        return self._ask(request, Question("Stop all OTA", _stops), lambda reason: _stop(request, reason))
+        return self._ask(request, Question("Stop all firmware", _stops), lambda reason: _stop(request, reason))
 
     def lift(self, request: HttpRequest) -> HttpResponse:
         """Ask, then let it go on."""

@@ -7,7 +7,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from devices.admin.base import ReadOnlyAdmin
+from devices.admin.worded_filters import either, worded
 from devices.badges import badge, below, when
+from firmware import reasons
 from firmware.models import Hold, Update
 from firmware.reporting import TAKEN_BACK
 from firmware.states import ACTIVE, UpdateState
@@ -38,7 +40,11 @@ def state_label(state: str, reason_code: str = "") -> str:
         return "Refused"
     if state not in ACTIVE and reason_code == TAKEN_BACK:
         return "Taken back"
-    return state.replace("_", " ").capitalize()
+    return "Cancelled" if state == UpdateState.CANCELED else state.replace("_", " ").capitalize()
+
+
+def _of_choice(label: str) -> str:
+    return state_label(label.lower().replace(" ", "_"))
 
 
 def waits(update: Update) -> str:
@@ -53,9 +59,12 @@ class UpdateAdmin(ReadOnlyAdmin):
     change_form_template = "admin/firmware/campaign/update.html"
     list_display = ["who", "state_shown", "campaign", "release", "why", "attempt", "since"]
     list_display_links = ["who"]
-    list_filter = ["state", "needs_attention"]
+    list_filter = [
+        ("state", worded(admin.ChoicesFieldListFilter, "state", _of_choice)),
+        ("needs_attention", either("attention", "Needed", "Not needed")),
+    ]
     list_select_related = ["device", "campaign", "release"]
-    search_fields = ["=device__device_id", "=serial", "=update_id"]
+    search_fields = ["device__device_id__exact", "=serial", "=update_id"]
     search_help_text = "The whole device id, serial, or id of the update"
     ordering = ["-pk"]
 
@@ -99,8 +108,9 @@ class UpdateAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Reason")
     def why(self, update: Update) -> SafeString | str:
-        """The word, and the same for people."""
-        return below(update.reason_code or "—", update.detail) if update.detail else update.reason_code or "—"
+        """In words, and what else was said."""
+        told = reasons.words(update.reason_code) if update.reason_code else "—"
+        return below(told, update.detail) if update.detail else told
 
     @admin.display(description="Since", ordering="changed_at")
     def since(self, update: Update) -> SafeString | str:

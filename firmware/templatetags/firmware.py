@@ -7,7 +7,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from firmware import stopping
+from firmware import marks, stopping
 
 register = template.Library()
 
@@ -19,6 +19,12 @@ def stop_banner(context: dict[str, Any]) -> dict[str, Any]:
     if user is None or not user.is_staff:
         return {}
     return {"stop": stopping.in_force(), "may_lift": user.has_perm("firmware.change_stop")}
+
+
+@register.simple_tag
+def firmware_marks(device: Any) -> list[dict[str, Any]]:
+    """When its firmware changed, for its chart."""
+    return marks.of(device)
 
 
 @register.simple_tag

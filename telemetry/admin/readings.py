@@ -3,7 +3,10 @@
 from django.contrib import admin
 
 from devices.admin.base import ReadOnlyAdmin
+from devices.admin.words import call
 from telemetry.models import Latest
+
+call(Latest, "newest reading", "newest readings")
 
 
 @admin.register(Latest)
@@ -12,5 +15,5 @@ class LatestAdmin(ReadOnlyAdmin):
 
     list_display = ["device", "ts", "received_at", "schema"]
     list_select_related = ["device", "schema__device_type"]
-    search_fields = ["=device__device_id"]
+    search_fields = ["device__device_id__exact"]
     ordering = ["-received_at"]

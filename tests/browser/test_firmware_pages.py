@@ -165,7 +165,7 @@ def test_an_upload_that_is_refused_loses_nothing_and_then_goes_through(visit, co
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])
 def test_everything_is_stopped_from_the_first_page_and_goes_on_again(visit, company, tmp_path, width, scheme):
     page = visit(reverse("admin:index"), width, scheme)
-    page.click("text=Stop all OTA…")
+    page.click("text=Stop all firmware…")
     page.wait_for_selector("#reason:focus")
     assert "Updates under way: 3." in page.locator("#content").inner_text()
     page.keyboard.type("Boot loops in Bremen")
@@ -178,7 +178,7 @@ def test_everything_is_stopped_from_the_first_page_and_goes_on_again(visit, comp
     page.wait_for_selector("#reason:focus")
     page.keyboard.type("Found it")
     page.keyboard.press("Enter")
-    page.wait_for_selector("text=Stop all OTA…")
+    page.wait_for_selector("text=Stop all firmware…")
     assert page.locator(".stop-banner").count() == 0
     assert Campaign.objects.filter(state="running").count() == 1
     assert page.errors == []

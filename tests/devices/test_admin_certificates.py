@@ -51,6 +51,9 @@ class TestList:
         assert shown(person, ends="expired") == [first, second]
         assert shown(person, state__exact="retired") == [first, second]
         assert shown(person, q=first.serial) == [first]
+        as_openssl = first.fingerprint.upper()
+        assert shown(person, q=":".join(as_openssl[at : at + 2] for at in range(0, 64, 2))) == [first]
+        assert len(shown(person, q=device.device_id)) == 4
         assert len(shown(person, device__id__exact=device.pk)) == 4
 
     def test_finds_what_ends_soon(self, desk, device):

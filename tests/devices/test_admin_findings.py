@@ -195,6 +195,14 @@ def test_the_list_names_the_runbook_and_filters_what_is_open_by_severity_and_kin
     assert [row.kind for row in page.context["cl"].result_list] == ["acl_broad"]
 
 
+def test_kinds_are_words_in_the_list_and_as_they_are_in_the_file(client, finding):
+    client.force_login(StaffFactory())
+    told = client.get(LIST).content.decode()
+    assert ">Key reused</a>" in told and ">key_reused<" not in told
+    file = b"".join(client.get(f"{LIST}list.csv").streaming_content).decode()
+    assert "key_reused" in file and finding.device.name in file
+
+
 def test_the_tile_is_red_when_any_is_critical(client, finding):
     client.force_login(StaffFactory())
     assert _tone(client) == "warning"

@@ -149,6 +149,14 @@ class TestPage:
         text = parts(desk(), campaign).content.decode()
         assert "Devices were led back by" in text and "badge-completed" in text
 
+    def test_says_nothing_of_a_way_back_that_nobody_went(self, desk, release):
+        campaign = running(release, 4, percents=(50, 100), opened=1, state="rolling_back")
+        rollbacks.begin(campaign, timezone.now())
+        Campaign.objects.filter(pk=campaign.pk).update(state="rolled_back", ended_at=timezone.now())
+        text = parts(desk(), campaign).content.decode()
+        assert "led back by" not in text
+        assert "Not reached" in text and "Pending" not in text
+
     def test_a_soak_that_is_over_ends_in_a_moment(self, desk, release):
         campaign = running(release, 4)
         campaign.stages.filter(number=1).update(state="soaking", soak_from=timezone.now() - timedelta(days=1))
@@ -192,7 +200,7 @@ class TestPage:
         campaign = running(release)
         campaigns.stop_all(StaffFactory(), "Fire", timezone.now())
         cache.clear()
-        assert "Nothing is offered: all OTA is stopped." in parts(desk(), campaign).content.decode()
+        assert "Nothing is offered: all firmware is stopped." in parts(desk(), campaign).content.decode()
 
     def test_everybody_of_the_staff_may_look(self, desk, release):
         campaign = running(release)
@@ -250,7 +258,7 @@ class TestPage:
                 with CaptureQueriesContext(connection) as queries:
                     person.client.get(address)
                 costs.append(len(queries))
-        assert costs == [13, 13, 13, 13]
+        assert costs == [14, 14, 14, 14]
 
 
 class TestDevices:
@@ -284,7 +292,7 @@ class TestDevices:
     def test_say_why_they_are_where_they_are(self, desk, campaign):
         text = parts(desk(), campaign).content.decode()
         assert "42 %" in text
-        assert "Battery" in text
+        assert "Too little battery" in text
         assert "Needs attention" in text
         assert "waits offline" in text
 
@@ -317,8 +325,10 @@ class TestUpdate:
             device=update.device, kind="version", version="2.0.0", update=update, reason="It rolled back"
         )
         text = desk().client.get(self.url(update)).content.decode()
-        for told in ("boot-7", "boot-8", "Self check", "The pump did not turn", "changed nothing, said 3 times",
-                     "1 report changed nothing", "It rolled back", "In force"):  # fmt: skip
+        for told in (
+            "boot-7", "boot-8", "Its self-check did not pass", "The pump did not turn",
+            "changed nothing, said 3 times", "1 report changed nothing", "It rolled back", "In force",
+        ):  # fmt: skip
             assert told in text
         assert page("change", campaign.pk) in text
 

@@ -45,7 +45,7 @@ class TestQuestions:
         fleet.enlist(campaign, fleet.devices(3, release))
         Stop.objects.create(started_by=StaffFactory(), reason="Smoke")
         question = desk(OPERATOR).press(campaign, "resume").content.decode()
-        for note in ("Offers go on: 3 devices", "0 succeeded and 0 failed", "All OTA is stopped now (Smoke)"):
+        for note in ("Offers go on: 3 devices", "0 succeeded and 0 failed", "All firmware is stopped now (Smoke)"):
             assert note in question
 
     def test_before_a_draft_is_discarded(self, desk, release):

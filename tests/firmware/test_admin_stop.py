@@ -1,4 +1,4 @@
-"""Stop all OTA: the button, its question in numbers, the banner while it is on, and lifting it."""
+"""Stop all firmware: the button, its question in numbers, the banner while it is on, and lifting it."""
 
 import pytest
 from django.core.cache import cache
@@ -17,7 +17,7 @@ from tests.firmware.office import said, sit, url
 
 pytestmark = pytest.mark.django_db
 INDEX = reverse("admin:index")
-BANNER = "All OTA is stopped"
+BANNER = "All firmware is stopped"
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import Group as Role
 from django.contrib.auth.models import User
+from django.test import RequestFactory
 from django.urls import reverse
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
@@ -132,8 +133,14 @@ def test_a_password_is_never_evidence(client, root):
     user = UserFactory()
     secret = "a quite long passphrase 4711"
     told = {"usable_password": "true", "password1": secret, "password2": secret}
-    assert client.post(f"/admin/auth/user/{user.pk}/password/", told).status_code == 302
+    address = f"/admin/auth/user/{user.pk}/password/"
+    asked = client.post(address, told)
+    assert asked.context["form"].errors["why"] == ["Say why: it becomes evidence."]
+    assert 'id="id_why_error"' in asked.content.decode()
+    assert not Event.objects.exists()
+    assert client.post(address, told | {"why": "Phoned us"}).status_code == 302
     event = Event.objects.get(kind="user.changed")
+    assert event.reason == "Phoned us"
     assert secret not in str(event.detail)
     assert "(not shown)" in str(event.detail)
 
@@ -161,13 +168,48 @@ def test_many_that_go_ask_why_too(client, root, device):
     assert Event.objects.get(kind="periodictask.removed").reason == "Not ours"
 
 
-def test_actions_of_other_peoples_pages_are_evidence(client, root, device):
+def test_tasks_are_disabled_and_enabled_with_a_reason(client, root, device):
     task = PeriodicTask.objects.get(name="a task")
-    client.post(url(PeriodicTask, "changelist"), {"action": "disable_tasks", "_selected_action": [task.pk]})
+    address, told = url(PeriodicTask, "changelist"), {"action": "disable", "_selected_action": [task.pk]}
+    assert "Reason" in client.post(address, told | {"confirmed": "yes", "reason": " "}).content.decode()
+    assert not Event.objects.filter(kind__startswith="periodictask.").exists()
+    for _ in range(2):  # the second time there is nothing to do
+        client.post(address, told | {"confirmed": "yes", "reason": "Too much load"})
     task.refresh_from_db()
     assert not task.enabled
-    event = Event.objects.get(kind="periodictask.disable_tasks")
-    assert (event.user, event.detail["chosen"]) == (root, [str(task.pk)])
+    event = Event.objects.get(kind="periodictask.disabled")
+    assert (event.user, event.reason) == (root, "Too much load")
+    assert event.detail["changes"] == {"enabled": {"before": True, "after": False}}
+    client.post(address, told | {"action": "enable", "confirmed": "yes", "reason": "Over"})
+    assert PeriodicTask.objects.get(pk=task.pk).enabled
+    assert Event.objects.get(kind="periodictask.enabled").reason == "Over"
+
+
+def test_a_task_is_run_now_with_a_reason(client, root, device, django_capture_on_commit_callbacks):
+    task = PeriodicTask.objects.get(name="a task")
+    told = {"action": "run", "_selected_action": [task.pk], "confirmed": "yes", "reason": "To see"}
+    with django_capture_on_commit_callbacks() as waiting:
+        client.post(url(PeriodicTask, "changelist"), told)
+    assert len(waiting) == 1
+    event = Event.objects.get(kind="periodictask.run")
+    assert (event.reason, event.detail["name"]) == ("To see", "a task")
+    PeriodicTask.objects.filter(pk=task.pk).update(task="no.such")
+    client.post(url(PeriodicTask, "changelist"), told)
+    assert Event.objects.filter(kind="periodictask.run").count() == 1
+
+
+def test_every_act_of_every_page_asks_why(client, root, device):
+    """Acts of other people's pages ask nothing: none of them may be left."""
+    request = RequestFactory().get("/")
+    request.user = root
+    theirs = {
+        f"{model._meta.label_lower}: {name}"
+        for model, page in admin.site._registry.items()
+        if page.tells_acts
+        for name in page.get_actions(request)
+        if name != "delete_selected"
+    }
+    assert theirs == set()
 
 
 class TestPage:

@@ -262,7 +262,7 @@ def test_the_cockpit_has_a_tile(client):
     client.force_login(StaffFactory())
     backlog.tell({1: line(unacked=1, oldest=time.time() - 1000)}, None)
     page = client.get("/admin/").content.decode()
-    tile = re.search(r'<a class="figure tone-(\w+)" href="([^"]+)"><span[^>]*>Backlog, s</span><b>(\d+)</b>', page)
+    tile = re.search(r'<a class="figure tone-(\w+)" href="([^"]+)"><span[^>]*>Seconds behind</span><b>(\d+)</b>', page)
     assert tile[1] == "bad"
     assert int(tile[3]) >= 1000
     assert client.get(tile[2]).status_code == 200
