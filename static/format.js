@@ -32,6 +32,7 @@ const timeZone = document.querySelector("[data-timezone]")?.dataset.timezone; //
 const format = (options) => new Intl.DateTimeFormat(undefined, { ...options, timeZone });
 const full = format({ dateStyle: "medium", timeStyle: "medium" });
 const short = format({ dateStyle: "medium", timeStyle: "short" });
+const thisYear = format({ month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
 const seconds = format({ timeStyle: "medium" });
 const minutes = format({ timeStyle: "short" });
 const days = format({ month: "short", day: "numeric" });
@@ -44,6 +45,30 @@ export const moment = (milliseconds) => full.format(milliseconds);
 export const clock = (milliseconds) => minutes.format(milliseconds);
 export const minute = (milliseconds) => short.format(milliseconds);
 
+// What a clock on the viewer's wall shows, as <input type="datetime-local"> writes it; and the moment at which it does.
+export const zone = full.resolvedOptions().timeZone;
+const parts = new Intl.DateTimeFormat("en", {
+  year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone,
+});
+
+export function wall(milliseconds) {
+  const { year, month, day, hour, minute } = Object.fromEntries(parts.formatToParts(milliseconds).map((part) => [part.type, part.value]));
+  return `${year.padStart(4, "0")}-${month}-${day}T${hour}:${minute}`;
+}
+
+// Twice: near a change of the clocks, the first guess may have taken the offset of the other side.
+export function fromWall(text) {
+  const wanted = Date.parse(`${text}Z`);
+  if (Number.isNaN(wanted)) return NaN;
+  const closer = (guess) => guess + wanted - Date.parse(`${wall(guess)}Z`);
+  return closer(closer(wanted));
+}
+
+const isThisYear = (milliseconds) => year.format(milliseconds) === year.format(now());
+
+// In a column of moments the year is said where it is another.
+export const row = (milliseconds) => (isThisYear(milliseconds) ? thisYear : short).format(milliseconds);
+
 const DAY = 86_400;
 const MONTH = 28 * DAY;
 
@@ -52,5 +77,5 @@ export function tick(milliseconds, step) {
   if (step < 60) return seconds.format(milliseconds);
   if (step >= MONTH) return months.format(milliseconds);
   if (step < DAY && midnight.format(milliseconds) !== "00:00") return minutes.format(milliseconds);
-  return (year.format(milliseconds) === year.format(now()) ? days : daysOfYears).format(milliseconds);
+  return (isThisYear(milliseconds) ? days : daysOfYears).format(milliseconds);
 }

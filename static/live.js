@@ -4,11 +4,12 @@
 import { read, write } from "./chart/address.js";
 import { Compare } from "./chart/compare.js";
 import { append, EMPTY, held, sums } from "./chart/data.js";
+import { Figures } from "./chart/figures.js";
 import { marksIn, spoken } from "./chart/marks.js";
 import { HEIGHT, main, make, nearest, table } from "./chart/plot.js";
-import { asked, bounds, fixed, LEAST, length, local, rolling, typed, zoomed } from "./chart/range.js";
+import { asked, bounds, exported, fixed, LEAST, length, rolling, typed, zoomed } from "./chart/range.js";
 import { entry, notes, readout, summary, told } from "./chart/words.js";
-import { now, reading, span } from "./format.js";
+import { now, reading, span, wall, zone } from "./format.js";
 import { live } from "./socket.js";
 
 const RELOAD = 60_000; // averages of long ranges are fetched again when a bucket is full, at most this often
@@ -21,6 +22,7 @@ const STATES = {
   lost: "Connection lost, reconnecting", stale: "Updates are delayed", refused: "Signed out: reload the page",
   changed: "The device speaks a new schema: reload the page", past: "Past", wrong: "Cannot be drawn",
 };
+const NOTES = { wrong: "This cannot be drawn any more.", failed: "This could not be loaded. It is tried again by itself." };
 
 class LiveChart extends HTMLElement {
   #data = EMPTY;
@@ -30,6 +32,7 @@ class LiveChart extends HTMLElement {
   #fetched = 0;
   #band = null; // null: not wanted; what the server said otherwise
   #usual = false;
+  #spoken = null; // the data that the chart's label tells of
   #unheard = false; // a device on the chart speaks another version of the schema: it is fetched
   #signals;
 
@@ -47,6 +50,7 @@ class LiveChart extends HTMLElement {
     if (!this.numbers.length) return;
     this.find(".chart").hidden = false;
     this.plot = this.find(".plot");
+    this.figures = new Figures(this.find(".chart-figures"), now);
     this.compare = new Compare(this.find(".compare"), this.dataset.comparable, () => this.#begin());
     this.addEventListener("click", ({ target }) => this.#clicked(target.closest("button")), { signal });
     this.find(".custom").addEventListener("submit", (event) => this.#custom(event), { signal });
@@ -55,6 +59,7 @@ class LiveChart extends HTMLElement {
     this.plot.addEventListener("blur", () => this.chart.setCursor({ left: -10, top: -10 }), { signal });
     for (const metric of this.numbers) this.tile(metric).disabled = false;
     this.find("[data-do=several]").hidden = this.numbers.length < 2;
+    this.find(".custom-zone").textContent = zone === "UTC" ? "Times are in UTC." : `Times are of ${zone.replaceAll("_", " ")}.`;
     this.sizes = new ResizeObserver(() => this.plot.clientWidth && this.chart?.setSize({ width: this.plot.clientWidth, height: HEIGHT }));
     this.sizes.observe(this.plot);
     this.clock = setInterval(() => this.#second(), 1000);
@@ -137,7 +142,7 @@ class LiveChart extends HTMLElement {
     button.setAttribute("aria-expanded", !place.hidden);
     if (place.hidden) return;
     if (panel === ".compare") this.compare.search();
-    else [this.find("[name=from]").value, this.find("[name=to]").value] = bounds(this.#range).map(local);
+    else [this.find("[name=from]").value, this.find("[name=to]").value] = bounds(this.#range).map(wall);
     place.querySelector(first).focus();
   }
 
@@ -183,6 +188,7 @@ class LiveChart extends HTMLElement {
     if (this.compare.metric !== this.chosen[0]) this.compare.about(this.chosen[0]);
     const [metrics, devices] = [this.chosen.map(({ name }) => name), [...this.compare.chosen.keys()]];
     write({ range: this.#range, metrics, devices, usual: this.#usual }, USUAL_RANGE, this.numbers[0].name);
+    this.find("[data-do=export]").search = exported(this.#range, [this.dataset.device, ...devices]);
     live.watch(devices);
     this.#unheard = false;
     this.#data = EMPTY;
@@ -302,6 +308,7 @@ class LiveChart extends HTMLElement {
       this.chart.setScale("x", { min, max });
     });
     this.#sum(min, max);
+    this.figures.show(this.#data, min, max);
   }
 
   #sum(min, max) {
@@ -313,7 +320,9 @@ class LiveChart extends HTMLElement {
       place.textContent = words[place.dataset.sum] ?? "";
       place.parentElement.hidden = !place.textContent;
     }
-    this.find(".chart-step").textContent = notes(this.#data);
+    this.find(".chart-step").textContent = found ? notes(this.#data) : "";
+    if (this.#spoken === this.#data && this.plot === document.activeElement) return; // no chatter with each reading
+    this.#spoken = this.#data;
     this.plot.setAttribute("aria-label", summary(lines, found, this.#range, spoken(this.marks)));
   }
 
@@ -330,10 +339,13 @@ class LiveChart extends HTMLElement {
       place.firstElementChild.textContent = STATES[state];
     }
     place.lastElementChild.textContent = state === "quiet" ? `for ${span(silent)}` : "";
+    // What is drawn is of another range or device than is asked for: it must not be taken for the answer.
+    this.find(".chart").toggleAttribute("data-before", this.#data === EMPTY);
     const none = (this.#phase === "live" || this.#phase === "past") && !this.#data.times.length;
     const note = this.find(".plot-note");
-    note.textContent = none ? `No readings ${this.#range.none}.` : this.#phase === "wrong" ? "This cannot be drawn any more." : "";
-    note.hidden = !note.textContent;
+    const words = none ? `No readings ${this.#range.none}.` : NOTES[this.#phase] ?? "";
+    if (note.textContent !== words) note.textContent = words;
+    note.hidden = !words;
   }
 
   #read(index) {
@@ -341,7 +353,9 @@ class LiveChart extends HTMLElement {
     const shown = index !== null && index !== undefined && this.main && data?.[this.main];
     const at = shown && nearest(data[this.main], index);
     const { lines } = this.#data;
-    this.find(".readout").textContent = shown ? readout(lines, lines.map((_, place) => data[this.main + place][at]), data[0][at]) : "";
+    const words = shown ? readout(lines, lines.map((_, place) => data[this.main + place][at]), data[0][at]) : "";
+    const place = this.find(".readout");
+    if (place.textContent !== words) place.textContent = words; // what does not change is not said again
   }
 
   #key(event) {

@@ -74,13 +74,49 @@ export function column(times, values, gaps) {
   });
 }
 
+// Where a value stands alone between two breaks (or a break and an end): a line through it has no length.
+export function alone(values) {
+  const found = [];
+  let [before, last] = [null, -1]; // the value next to it on the left, null for a break; where the newest value is
+  let single = false;
+  for (let at = 0; at < values.length; at++) {
+    if (values[at] === undefined) continue;
+    if (values[at] === null) {
+      if (single) found.push(last);
+      [before, single] = [null, false];
+    } else [single, before, last] = [before === null, values[at], at];
+  }
+  return single ? [...found, last] : found;
+}
+
 // The lowest, the average and the highest of what is shown: extremes of readings, not of the averages drawn.
-export function sums({ times, lines }, min, max) {
-  const [line] = lines;
-  const shown = (values) => values.filter((value, index) => value !== null && times[index] >= min && times[index] <= max);
-  const known = shown(line?.values ?? []);
-  if (!known.length) return null;
-  const least = (values) => values.reduce((a, b) => Math.min(a, b));
-  const most = (values) => values.reduce((a, b) => Math.max(a, b));
-  return { low: least(shown(line.lows)), high: most(shown(line.highs)), mean: known.reduce((a, b) => a + b) / known.length };
+export function sums({ times, lines: [line] }, min, max) {
+  return line ? summed(line, times.flatMap((time, index) => (time >= min && time <= max ? [index] : []))) : null;
+}
+
+function summed({ values, lows, highs }, places) {
+  const known = (list) => places.map((index) => list[index]).filter((value) => value !== null);
+  const means = known(values);
+  if (!means.length) return null;
+  const least = known(lows).reduce((a, b) => Math.min(a, b));
+  const most = known(highs).reduce((a, b) => Math.max(a, b));
+  return { low: least, high: most, mean: means.reduce((a, b) => a + b) / means.length };
+}
+
+const [SECOND, MINUTE, HOUR, DAY] = [1000, 60_000, 3_600_000, 86_400_000];
+const WIDTHS = [
+  SECOND, 5 * SECOND, 15 * SECOND, 30 * SECOND, MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 3 * HOUR,
+  6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY, 91 * DAY, 364 * DAY,
+];
+
+// The same of each line, for about so many stretches of equal length; those in which nobody spoke are left out.
+export function stretches({ times, lines, step }, min, max, most) {
+  const width = WIDTHS.find((each) => each >= step && each >= (max - min) / most) ?? WIDTHS.at(-1);
+  const places = new Map();
+  for (const [index, time] of times.entries()) {
+    const at = Math.floor(time / width) * width;
+    if (time >= min && time <= max) places.set(at, [...(places.get(at) ?? []), index]);
+  }
+  const rows = [...places].map(([at, found]) => ({ at, lines: lines.map((line) => summed(line, found)) }));
+  return { width, rows: rows.filter((row) => row.lines.some(Boolean)) };
 }

@@ -1,7 +1,7 @@
 // The canvas: lines with the range between low and high as a light area, the usual range behind, marks where it was left.
 
 import { tick } from "../format.js";
-import { column } from "./data.js";
+import { alone, column } from "./data.js";
 import { drawMarks } from "./marks.js";
 
 const { uPlot } = globalThis;
@@ -26,7 +26,8 @@ export function make(place, lines, swatches, usual, on) {
   for (const [index, line] of lines.entries()) if (ranged(line)) area(line, style(swatches[index], "backgroundColor"));
   for (const [index, line] of lines.entries()) {
     series.push({
-      scale: scaleOf(line), stroke: style(swatches[index], "color"), width: 2, points: { show: false },
+      scale: scaleOf(line), stroke: style(swatches[index], "color"), width: 2,
+      points: { show: false, size: 5, fill: style(swatches[index], "color"), filter: (self, place) => alone(self.data[place]) },
       paths: ranged(line) ? undefined : uPlot.paths.stepped({ align: 1 }),
     });
   }

@@ -1,6 +1,6 @@
 // Which part of the past is shown: so many seconds back from now, or from one moment to another (epoch ms).
 
-import { minute, now, span } from "../format.js";
+import { fromWall, minute, now, span } from "../format.js";
 
 export const LEAST = 10_000;
 export const MOST = 3660 * 86_400_000;
@@ -24,6 +24,12 @@ export function asked(range) {
   return range.seconds ? `seconds=${range.seconds}` : `since=${range.since}&until=${range.until}`;
 }
 
+// For the page of exports: the days (UTC, as there) on which the range begins and ends.
+export function exported(range, devices) {
+  const [first, last] = bounds(range).map((at) => new Date(at).toISOString().slice(0, 10));
+  return new URLSearchParams([...devices.map((id) => ["device", id]), ["first", first], ["last", last]]);
+}
+
 // Around its middle (or another moment), so many times as long; null where that cannot be drawn.
 export function zoomed(range, factor, at) {
   const [min, max] = bounds(range);
@@ -32,15 +38,9 @@ export function zoomed(range, factor, at) {
   return until - since < LEAST || until - since > MOST ? null : fixed(since, until);
 }
 
-// <input type="datetime-local"> speaks the browser's zone.
-export function local(milliseconds) {
-  const at = new Date(milliseconds);
-  return new Date(milliseconds - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
-}
-
 // What two such inputs say; complains at the second where they make no range.
 export function typed(from, to) {
-  const [since, until] = [from, to].map((input) => new Date(input.value).getTime());
+  const [since, until] = [from, to].map((input) => fromWall(input.value));
   const wrong = until - since < LEAST ? "It must be later than the beginning." : until - since > MOST ? `At most ${span(MOST)}.` : "";
   to.setCustomValidity(wrong);
   return to.reportValidity() && from.reportValidity() ? fixed(since, until) : null;

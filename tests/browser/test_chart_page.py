@@ -1,20 +1,24 @@
 """A device's chart as people see it: ranges, zoom, other devices, what was usual; without a reload or an error."""
 
+from datetime import datetime
 from math import sin, tau
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.urls import reverse
 from django.utils import timezone
 
 from devices.models import Presence
+from devices.people import preferences
 from telemetry.models import Metric, Schema
 from telemetry.rolled import rollups
 from telemetry.tables import partitions
+from tests.browser.axe import serious
 from tests.browser.test_identity_pages import LOOKS, WIDE
 from tests.factories import DeviceFactory, DeviceTypeFactory, TenantFactory
 from tests.fleet import eventually
 from tests.telemetry.messages import envelope, message
-from tests.telemetry.past import DAY, HOUR, MINUTE, say, wave
+from tests.telemetry.past import DAY, HOUR, MINUTE, SECOND, say, wave
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 HELD = """() => {
@@ -26,6 +30,25 @@ BREAKS = """() => {
   const { chart, main } = document.querySelector("live-chart");
   return chart.data[main].filter((y) => y === null).length;
 }"""
+PAINTED = """(value) => {
+  const { chart, main } = document.querySelector("live-chart");
+  const at = chart.data[main].indexOf(value);
+  const [x, y] = [chart.valToPos(chart.data[0][at], "x", true), chart.valToPos(value, chart.series[main].scale, true)];
+  const { data } = chart.ctx.getImageData(Math.round(x) - 2, Math.round(y) - 2, 5, 5);
+  const colours = Array.from({ length: 25 }, (_, pixel) => data.slice(4 * pixel, 4 * pixel + 3).join(", "));
+  return colours.includes(getComputedStyle(document.querySelector(".swatch-1")).color.slice(4, -1));
+}"""
+"""Has the canvas the line's colour where a value is?"""
+LISTEN = """() => {
+  window.said = [];
+  const look = { subtree: true, childList: true, characterData: true };
+  for (const place of document.querySelectorAll("[role=status], [role=alert], [aria-live], output")) {
+    new MutationObserver(() => window.said.push(place.textContent)).observe(place, look);
+  }
+  const name = { attributeFilter: ["aria-label"] };
+  new MutationObserver(() => window.said.push("the name of what has the focus")).observe(document.activeElement, name);
+}"""
+"""Collects what a screen reader would say."""
 FINGER = """() => {
   const over = document.querySelector(".u-over");
   const { left, top, width } = over.getBoundingClientRect();
@@ -62,7 +85,8 @@ def device(staff, kind):
     schema = kind.schemas.get()
     minutes = [now - number * MINUTE for number in range(24 * 60) if not 600 < number <= 720]
     for offset, each in ((0, first), (-3, second)):
-        wave(each, schema, now.replace(minute=0, second=0, microsecond=0) - 365 * DAY, now - 2 * DAY)
+        # Until after the hour in which that day's minutes would begin: no whole day is without a reading.
+        wave(each, schema, now.replace(minute=0, second=0, microsecond=0) - 365 * DAY, now - 2 * DAY + HOUR)
         rows = [(at, warm(now - at) + value(at) + offset) for at in minutes]
         say(each, schema, [(at, [round(degrees, 2), 60 + offset, 0.0]) for at, degrees in rows])
         Presence.objects.filter(device=each).update(online=True, last_seen_at=now)
@@ -183,11 +207,15 @@ def test_a_part_is_looked_at_closer_and_left_again(look, device, tmp_path):
     page.click("[data-do=back]")
     ready(page)
     assert page.errors == []
-    page.route("**/series?**", lambda route: route.abort())
+    page.route("**/series?**", lambda route: route.fulfill(status=500))
     page.click("[data-seconds='3600']")
     ready(page, "failed")
+    page.wait_for_selector(".plot-note:has-text('could not be loaded')")
+    page.wait_for_selector(".chart[data-before]")  # what was drawn before is not taken for the answer
     page.unroute("**/series?**")
     ready(page)  # by itself
+    page.wait_for_selector(".chart:not([data-before])")
+    assert not page.is_visible(".plot-note")
 
 
 def test_any_range_may_be_typed_and_is_of_the_viewers_zone(look, device, tmp_path):
@@ -211,16 +239,74 @@ def test_any_range_may_be_typed_and_is_of_the_viewers_zone(look, device, tmp_pat
     assert page.errors == []
 
 
+def test_a_typed_range_is_of_the_zone_that_somebody_chose(look, device, staff, client):
+    """The day on which the clocks of New York go forward: 23 hours, whatever the browser's own zone is."""
+    preferences.save(staff, "America/New_York", "system")
+    client.force_login(staff)
+    page = look(reverse("device", args=[device.device_id]))
+    ready(page)
+    page.click("text=Other range")
+    assert page.inner_text(".custom-zone") == "Times are of America/New York."
+    page.fill("[name=from]", "2026-03-08T00:00")
+    page.fill("[name=to]", "2026-03-09T00:00")
+    with page.expect_response("**/series?since=**") as asked:
+        page.click(".custom button")
+    since, until = (datetime(2026, 3, day, tzinfo=ZoneInfo("America/New_York")) for day in (8, 9))
+    assert until.timestamp() - since.timestamp() == 23 * 3600
+    assert f"since={since.timestamp() * 1000:.0f}&until={until.timestamp() * 1000:.0f}&" in asked.value.url
+    ready(page, "past")
+    page.click("text=Other range")  # closed, and opened again
+    page.click("text=Other range")
+    assert [page.input_value(f"[name={name}]") for name in ("from", "to")] == ["2026-03-08T00:00", "2026-03-09T00:00"]
+    page.click("[data-do=export]")  # its days are those of UTC
+    assert [page.input_value(f"[name={name}]") for name in ("first", "last")] == ["2026-03-08", "2026-03-09"]
+    assert page.is_checked(f"[name=device][value='{device.device_id}']")
+    assert page.errors == []
+
+
+def test_the_figures_are_there_as_a_table_too(look, device, tmp_path):
+    page = look(reverse("device", args=[device.device_id]), 390, "dark")
+    ready(page)
+    page.focus(".chart-figures summary")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".chart-figures tbody tr")
+    with page.expect_response("**/series?seconds=86400&**"):
+        page.click("[data-seconds='86400']")
+    page.wait_for_selector(".chart-figures caption:has-text('steps of 1 h')")
+    rows = [each.split("\t") for each in page.locator(".chart-figures tbody tr").all_inner_texts()]
+    assert 22 <= len(rows) <= 24  # of 25 hours that the range touches, the device was silent for one or two
+    summed = [page.inner_text(f"[data-sum={name}]") for name in ("low", "high")]
+    lowest, highest = min(float(each[2]) for each in rows), max(float(each[3]) for each in rows)
+    assert summed == [f"{lowest:.2f} °C", f"{highest:.2f} °C"]
+    page.screenshot(path=tmp_path / "table.png", full_page=True)
+    assert page.evaluate(WIDE) == "" and serious(page) == []
+    assert page.errors == []
+
+
+def test_a_reading_that_stands_alone_is_seen(look, device):
+    lonely, now = DeviceFactory(device_type=device.device_type, tenant=device.tenant), timezone.now()
+    seconds = [now - number * SECOND for number in range(60)]
+    say(lonely, device.device_type.schemas.get(), [(now - 10 * MINUTE, 9.0), *((at, 4.0) for at in seconds)])
+    page = look(reverse("device", args=[lonely.device_id]))
+    ready(page)
+    assert 9.0 in page.evaluate(HELD).values()
+    assert page.evaluate(PAINTED, 4.0) and page.evaluate(PAINTED, 9.0)
+    assert page.errors == []
+
+
 def test_it_goes_on_living_and_a_long_range_too(look, device, worker, rooms):
     page = look(reverse("device", args=[device.device_id]))
     ready(page)
     for seconds, degrees in ((900, 33.25), (86400, 44.5)):
         page.click(f"[data-seconds='{seconds}']")
         ready(page)
+        page.focus(".plot")
+        page.evaluate(LISTEN)
         said = envelope(values={"temperature_c": degrees, "humidity_pct": 50, "door_open": True})
         worker(rooms.take, 1, [message(device, said)])
         eventually(lambda degrees=degrees: list(page.evaluate(HELD).values())[-1] == degrees, what="the new reading")
         assert page.inner_text("#value-temperature_c") == f"{degrees:.2f}"
+        assert page.evaluate("window.said") == []  # nobody is told of each reading
     assert page.errors == []
 
 
@@ -232,6 +318,8 @@ def test_the_chart_of_the_admin_is_the_same(look, device, tmp_path):
     page.wait_for_selector(".legend .swatch-usual")
     page.click("text=Compare with…")
     page.wait_for_selector(".compare-found button")
+    page.click(".chart-figures summary")
+    page.wait_for_selector(".chart-figures tbody tr")
     page.screenshot(path=tmp_path / "admin.png", full_page=True)
     assert page.evaluate(WIDE) == ""
     assert page.errors == []

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devices import certificates, claim_codes, claims, evidence, pki
-from devices.models import Device, Presence, SavedView, Site
+from devices.models import Certificate, Device, Presence, SavedView, Site
 from telemetry.rolled import rollups
 from telemetry.tables import partitions
 from tests.browser.axe import serious
@@ -21,7 +21,7 @@ from tests.factories import DeviceFactory, StaffFactory, TenantFactory, member
 from tests.firmware import fleet
 from tests.fleet import eventually
 from tests.telemetry.messages import envelope, message
-from tests.telemetry.past import MINUTE, say
+from tests.telemetry.past import DAY, HOUR, MINUTE, say
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 LIMIT = 150_000
@@ -192,6 +192,68 @@ def test_a_device_that_says_nothing_for_too_long_is_called_silent(enter, owner, 
     worker(rooms.take, 1, [message(first, reading(3.0))])
     page.wait_for_selector("[data-presence].badge-online:has-text('Online')")
     assert page.errors == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_what_needs_a_look_leads_to_where_it_is_told(enter, owner, first, place, tmp_path, width, scheme):
+    """An update that failed on more devices than are listed, a certificate that ends, and somebody away for days."""
+    now, name = timezone.now(), "A freezer whose name is rather long for the width of a phone"
+    usual = {"device_type": first.device_type, "tenant": place}
+    others = [DeviceFactory(name=f"{name} {number}", **usual) for number in range(6)]
+    campaign = fleet.campaign(fleet.release("1.5.0", first.device_type), name="Summer")
+    fleet.offered(campaign, others, "failed", ended_at=now, reason_code="self_check")
+    Certificate.objects.filter(device=first).update(
+        state="active", not_before=now - 80 * DAY, renew_at=now - 11 * DAY, not_after=now + 10 * DAY
+    )
+    Presence.objects.filter(device__name="Freezer at the back").update(last_seen_at=now - 3 * DAY - 4 * HOUR)
+    page = enter(owner, reverse("overview"), width, scheme)
+    page.screenshot(path=tmp_path / f"looks-{width}-{scheme}.png", full_page=True)
+    assert page.locator(".looks li:has-text('Update failed')").count() == 5
+    assert page.evaluate(WIDE) == "" and serious(page) == []
+    page.click(".looks li:has-text('Certificate ends') a")
+    ready(page)
+    assert page.locator("#identity .badge:has-text('Late')").bounding_box()["y"] < 900
+    page.screenshot(path=tmp_path / f"landed-{width}-{scheme}.png")
+    assert serious(page) == []
+    page.go_back()
+    page.click("text=All with a failed update")
+    page.wait_for_url("**/devices/?state=failed")
+    assert page.locator("tbody tr .badge:has-text('Update failed')").count() == 6
+    page.screenshot(path=tmp_path / f"failed-{width}-{scheme}.png", full_page=True)
+    assert page.evaluate(WIDE) == "" and serious(page) == []
+    page.click("tbody a >> nth=0")
+    page.wait_for_selector("#firmware .badge:has-text('Failed')")
+    assert "did not pass its self-check" in page.inner_text("#firmware")
+    assert page.errors == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_a_chain_sees_first_which_of_its_sites_has_a_problem(enter, owner, first, place, tmp_path, width, scheme):
+    names = ["Lyon depot", *(f"Shop {number} in a street with a long name" for number in range(10, 20))]
+    for name in names:
+        site = Site.objects.create(tenant=place, name=name)
+        fleet.devices(4, first.device_type, tenant=place, site=site)
+    Presence.objects.filter(device__site__name="Lyon depot").update(online=False)
+    page = enter(owner, reverse("overview"), width, scheme)
+    page.screenshot(path=tmp_path / f"sites-{width}-{scheme}.png", full_page=True)
+    told = page.locator(".sites li").all_inner_texts()
+    assert len(told) == 8 and "4 of 4 offline" in told[0] and "1 of 3 offline" in told[1] and "offline" not in told[2]
+    assert page.evaluate(WIDE) == "" and serious(page) == []
+    page.goto(page.url + "exports/")
+    page.screenshot(path=tmp_path / f"ticks-{width}-{scheme}.png", full_page=True)
+    page.go_back()
+    page.click(".sites a >> nth=0")
+    page.wait_for_selector("tbody td.row-site:text('Lyon depot') >> nth=3", state="attached")
+    assert page.locator("tbody tr").count() == 4
+    assert page.errors == []
+
+
+def test_no_moment_breaks_in_the_middle(enter, owner, first):
+    Presence.objects.filter(device=first).update(online=False, last_seen_at=timezone.now() - 3 * DAY - 4 * HOUR)
+    page = enter(owner, reverse("device-list") + "?q=cold+room+1", java_script_enabled=False)
+    seen = page.locator("td.row-seen time")
+    assert seen.inner_text() == "3\xa0days, 4\xa0hours ago"
+    assert seen.bounding_box()["height"] < 30
 
 
 def test_what_a_chart_shows_is_in_the_address(enter, owner, first, place):

@@ -18,12 +18,12 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from devices.models import ApiToken, Authority, Device, Group, Invitation, Membership, SavedView, Site
+from devices.models import ApiToken, Device, Group, Invitation, Membership, SavedView, Site
 from devices.people import api_tokens
 from devices.tenancy import COMPANY, PERSONAL, ROOMS
 from firmware.models import Release
 from telemetry.models import Export
-from tests.factories import TenantFactory, member
+from tests.factories import TenantFactory, member, put_back
 from tests.fleetportal import world
 
 pytestmark = pytest.mark.django_db
@@ -69,8 +69,7 @@ DEVICE = sorted(set(routes("fleetportal.device_urls")))
 def tenants(_authorities, django_db_blocker):
     """A device of each of two companies that have rows of every kind; made once, gone after this module."""
     with django_db_blocker.unblock(), transaction.atomic():
-        if not Authority.objects.exists():
-            Authority.objects.bulk_create(_authorities)
+        put_back(_authorities)
         own = world.add(TenantFactory(name="Own Incorporated"), 8)
         foreign = world.add(TenantFactory(name="Foreign Limited"), 7)
         person = member(own.tenant, "owner")
@@ -157,8 +156,8 @@ def address(route, name, device):
 
 def row_of(name, device):
     """The row of this device's tenant to which the `pk` of a route leads."""
-    if name.startswith("mfa_"):
-        return device  # keys are the person's own, and there are none
+    if name.startswith("mfa_") or name == "session-end":
+        return device  # keys and sessions are the person's own, and there are none
     model = ROWS[name]
     if model is SavedView:
         return SavedView.objects.filter(user__memberships__tenant=device.tenant)[0]

@@ -7,7 +7,7 @@ from django.core.cache import cache
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from devices.models import Device, Membership
-from fleetportal import views
+from fleetportal import kept, overview
 from tests.factories import DeviceFactory, StaffFactory, TenantFactory, UserFactory, member
 from tests.fleetportal import world
 
@@ -193,7 +193,7 @@ def test_staff_see_every_tenants_devices(client, own, foreign):
 def test_the_figures_of_a_large_fleet_are_kept_for_a_moment_and_each_tenants_for_itself(
     client, own, foreign, monkeypatch
 ):
-    monkeypatch.setattr(views, "MANY", 1)
+    monkeypatch.setattr(kept, "MANY", 1)
     client.force_login(member(own.tenant))
     assert client.get("/").context["devices"] == 1
     DeviceFactory(tenant=own.tenant, state="active")
@@ -201,7 +201,7 @@ def test_the_figures_of_a_large_fleet_are_kept_for_a_moment_and_each_tenants_for
     client.force_login(member(foreign.tenant))
     page = client.get("/")
     assert own.name not in page.content.decode() and foreign.name in page.content.decode()
-    monkeypatch.setattr(views, "KEPT_SECONDS", 0)
+    monkeypatch.setattr(overview, "KEPT_SECONDS", 0)
     cache.clear()
     client.force_login(member(own.tenant))
     assert client.get("/").context["devices"] == 2

@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from devices.models import Membership
+from fleetportal import views_exports
 from telemetry.exporting import exports
 from telemetry.models import Export
 from tests.factories import DeviceFactory, SchemaFactory, StaffFactory, member
@@ -55,6 +56,25 @@ def test_a_devices_page_preselects_it(client, device, owner):
     DeviceFactory(tenant=device.tenant)
     page = client.get(PAGE, {"device": device.device_id})
     assert ticked(page) == [device.device_id]
+
+
+def test_the_days_of_a_chart_come_with_it(client, device, owner):
+    def days(**asked):
+        form = client.get(PAGE, {"device": device.device_id, **asked}).context["form"]
+        return [str(form.initial[name]) for name in ("first", "last")]
+
+    assert days(first="2026-03-01", last="2026-03-04") == ["2026-03-01", "2026-03-04"]
+    usual = days()
+    assert days(first="2026-02-30", last="yesterday") == usual
+
+
+def test_only_where_more_devices_match_than_are_listed_it_says_so(client, device, owner, monkeypatch):
+    assert "are listed" not in client.get(PAGE).content.decode()
+    monkeypatch.setattr(views_exports, "OFFERED", 1)
+    assert "are listed" not in client.get(PAGE).content.decode()
+    DeviceFactory(tenant=device.tenant, device_type=device.device_type, name="Another")
+    page = client.get(PAGE)
+    assert "The first 1 are listed" in page.content.decode() and len(page.context["devices"]) == 1
 
 
 def test_a_foreign_device_is_neither_offered_nor_ticked(client, owner):

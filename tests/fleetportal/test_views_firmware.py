@@ -64,7 +64,9 @@ def test_a_devices_page_tells_how_its_update_goes(client, release, device, field
     plan(release, device, **fields)
     page = shown(client, device)
     assert "Update to 1.4.2" in page
-    assert f'<span class="under">{text}</span>' in page
+    failed = fields.get("state") == "failed"  # said by a badge; beneath the title stands why, where that is known
+    assert ('<span class="badge tone-bad">Failed</span>' in page) == failed
+    assert f'<span class="under">{text}</span>' in page or text == "Failed"
     assert "<dt>Runs version</dt><dd>1.3.0</dd>" in page
 
 
