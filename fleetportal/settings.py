@@ -8,6 +8,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from fleetportal import env, observability
+from fleetportal.schedule import schedule
 
 BASE_DIR = env.BASE_DIR
 env.load_embedded()
@@ -24,7 +25,12 @@ PORTAL_URL = env.text(
     "",
 )
 SECURE_COOKIES = env.flag("SECURE_COOKIES", "Cookies over HTTPS only. False only on a laptop.", True)
-BEHIND_PROXY = env.flag("BEHIND_PROXY", "Trust X-Forwarded-Proto of the proxy in front.", False)
+BEHIND_PROXY = env.flag(
+    "BEHIND_PROXY",
+    "Trust X-Forwarded-Proto and the last address of X-Forwarded-For: the proxy in front has to set both itself, or"
+    " whoever guesses passwords names another address each time.",
+    False,
+)
 
 INSTALLED_APPS = [
     "fleetportal.apps.FleetportalConfig",
@@ -67,6 +73,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "fleetportal.accounts.seen.middleware",
     "fleetportal.accounts.middleware.preferences",
     "fleetportal.accounts.middleware.SecondFactor",
     "fleetportal.accounts.middleware.TryAgain",
@@ -92,7 +99,12 @@ TEMPLATES = [
 ]
 
 # --- what is kept where ---------------------------------------------------------------------------------------------
-DATABASES = {"default": env.database("DATABASE_URL", "PostgreSQL: postgres://user:password@host:port/name.")}
+DATABASES = {
+    "default": env.database(
+        "DATABASE_URL",
+        "PostgreSQL: postgres://user:password@host:port/name. It has to offer pg_trgm, which the migrations switch on.",
+    )
+}
 DATABASES["default"]["CONN_MAX_AGE"] = 60
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 # A server that vanished without a word must be noticed: a worker would otherwise wait for minutes.
@@ -294,34 +306,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 10, "socket_connect_timeout
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
-
-
-def _every(seconds: float, task: str) -> dict[str, Any]:
-    # A run that nobody did in time is not made up for: after a day without workers there is no pile of them.
-    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
-
-
-CELERY_BEAT_SCHEDULE = {
-    "heartbeat": _every(10.0, "fleetportal.tasks.beat_heartbeat"),
-    "presence": _every(30.0, "devices.tasks.mark_silent_devices"),
-    "rotation": _every(ROTATION_EVERY.total_seconds(), "devices.tasks.rotate_certificates"),
-    "rollout": _every(ROLLOUT_EVERY.total_seconds(), "firmware.tasks.sweep"),
-    "cut-offs": _every(30.0, "devices.tasks.shut_out_overdue"),
-    "broker-files": _every(3600.0, "devices.tasks.refresh_broker_files"),
-    "repeated-requests": _every(3600.0, "devices.tasks.forget_repeated_requests"),
-    "partitions": _every(3600.0, "telemetry.tasks.make_partitions"),
-    "strays": _every(300.0, "telemetry.tasks.heal_strays"),
-    "dead-letters": _every(3600.0, "telemetry.tasks.purge_dead_letters"),
-    "rollups": _every(60.0, "telemetry.tasks.roll_up"),
-    "archive": _every(3600.0, "telemetry.tasks.archive_days"),
-    "retention": _every(3600.0, "telemetry.tasks.apply_retention"),
-    "sealing": _every(3600.0, "telemetry.tasks.seal_days"),
-    "jobs": _every(60.0, "telemetry.tasks.tidy_jobs"),
-    "firmware-store": _every(86400.0, "firmware.tasks.tidy"),
-    "audits": _every(3600.0, "operations.tasks.run_audits"),
-    "app-tokens": _every(3600.0, "fleetportal.tasks.tend_apps"),
-    "urgent-audits": _every(60.0, "operations.tasks.run_urgent_audits"),
-}
+CELERY_BEAT_SCHEDULE = schedule(ROTATION_EVERY, ROLLOUT_EVERY)
 
 # --- people ---------------------------------------------------------------------------------------------------------
 _VALIDATORS: list[tuple[str, dict[str, Any]]] = [
@@ -344,6 +329,10 @@ ACCOUNT_SESSION_REMEMBER = True
 # Guesses are counted by signin.py, which lets people in while Valkey is away; the rest is allauth's own.
 ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SECURE_COOKIES else "http"
+ACCOUNT_FORMS = {
+    "add_email": "fleetportal.accounts.forms.AddressForm",
+    "reset_password": "fleetportal.accounts.forms.ForgottenForm",
+}
 MFA_ADAPTER = "fleetportal.accounts.adapter.SecondFactorAdapter"
 USERSESSIONS_ADAPTER = "fleetportal.accounts.adapter.SessionsAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
