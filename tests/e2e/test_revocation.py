@@ -16,7 +16,7 @@ from tests.fleet import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("fleet"), pytest.mark.timeout(300)]
 CUT_SECONDS = 5.0
-ROUNDS = 20
+ROUNDS = 10
 
 
 @pytest.fixture
