@@ -143,12 +143,15 @@ def test_a_release_that_is_bad_on_some_devices_stops_in_its_first_stages_and_is_
     )
     assert {row[0] for row in ended} <= {"rolled_back", "canceled"}
     led_back = fleet.sql(
-        "SELECT u.state, count(*) FROM firmware_update u JOIN firmware_campaign c ON c.id = u.campaign_id"
-        " WHERE c.rollback_of_id = %s GROUP BY 1",
+        "SELECT u.state, u.reason_code, count(*) FROM firmware_update u"
+        " JOIN firmware_campaign c ON c.id = u.campaign_id"
+        " WHERE c.rollback_of_id = %s GROUP BY 1, 2",
         number,
     )
     print(f"offered {offered[0][0]}, led back by the portal: {led_back}")
-    assert {row[0] for row in led_back} <= {"succeeded"}
+    # Who went back by itself between the plan and its turn is left alone.
+    needless = {("skipped", "already_installed"), ("skipped", "elsewhere")}
+    assert {row[0] for row in led_back if row[:2] not in needless} <= {"succeeded"}
     held = fleet.sql("SELECT DISTINCT version FROM firmware_hold WHERE cleared_at IS NULL")
     assert held == [("2.0.0",)]
 
